@@ -1,0 +1,169 @@
+// Package group coordinates consumer groups: membership, generations,
+// assignments and committed offsets, as a state machine whose every durable
+// change is a record of the internal topic __consumer_offsets (in Kafka's own
+// stored format) and is applied to memory only by replaying that record.
+//
+// Durability: a commit is answered after its record is durable. Membership of
+// classic groups is memory only, as in Kafka; offsets and generations
+// survive a restart.
+//
+// Everything is safe for concurrent use; one group never waits for another.
+package group
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/millstream-io/millstream/broker/topic"
+)
+
+// OffsetsTopic is the name of the internal topic with the groups' journal.
+const OffsetsTopic = "__consumer_offsets"
+
+// Errors that a member can get; package kafka maps them to Kafka's codes.
+var (
+	ErrInvalidGroupID      = errors.New("invalid group id")
+	ErrUnknownMember       = errors.New("unknown member id")
+	ErrMemberIDRequired    = errors.New("member id required")
+	ErrIllegalGeneration   = errors.New("illegal generation")
+	ErrRebalanceInProgress = errors.New("rebalance in progress")
+	ErrInconsistentGroup   = errors.New("inconsistent group protocol")
+	ErrInvalidSession      = errors.New("invalid session timeout")
+	ErrFencedInstance      = errors.New("fenced instance id")
+	ErrNonEmptyGroup       = errors.New("group is not empty")
+	ErrGroupNotFound       = errors.New("group not found")
+	ErrSubscribedTopic     = errors.New("group is subscribed to the topic")
+	ErrMetadataTooLarge    = errors.New("offset metadata too large")
+	ErrMaxSizeReached      = errors.New("group has reached its maximum size")
+	ErrClosed              = errors.New("coordinator is closed")
+)
+
+// Options open a coordinator.
+type Options struct {
+	Topics *topic.Topics
+	Logger *slog.Logger
+	// InitialRebalanceDelay lets a new group wait for more members; 0 by default.
+	InitialRebalanceDelay time.Duration
+	MinSessionTimeout     time.Duration // default 6 s... as Kafka
+	MaxSessionTimeout     time.Duration // default 30 min
+	OffsetsRetention      time.Duration // default 7 days
+	MaxGroupSize          int           // default 1,000
+}
+
+// TopicPartition names a partition.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+// Offset is a committed position.
+type Offset struct {
+	Offset      int64
+	LeaderEpoch int32 // -1 = unknown
+	Metadata    string
+	CommitTime  time.Time
+}
+
+// Protocol is one assignment strategy a member offers, with its metadata (for
+// protocol type "consumer" an encoded ConsumerMemberMetadata).
+type Protocol struct {
+	Name     string
+	Metadata []byte
+}
+
+// JoinRequest asks to become or remain a member.
+type JoinRequest struct {
+	Group            string
+	MemberID         string // "" = new
+	InstanceID       string // "" = dynamic member
+	ClientID         string
+	ClientHost       string
+	SessionTimeout   time.Duration
+	RebalanceTimeout time.Duration
+	ProtocolType     string
+	Protocols        []Protocol
+	// RequireMemberID: answer a new dynamic member with ErrMemberIDRequired and its id (JoinGroup v4+).
+	RequireMemberID bool
+	Reason          string
+}
+
+// JoinResponse answers when the rebalance has collected its members.
+type JoinResponse struct {
+	Generation   int32
+	ProtocolType string
+	Protocol     string
+	Leader       string
+	MemberID     string
+	SkipAssign   bool
+	Members      []JoinMember // the leader gets all members
+}
+
+// JoinMember is one member as the leader sees it.
+type JoinMember struct {
+	MemberID, InstanceID string
+	Metadata             []byte
+}
+
+// SyncRequest brings (from the leader) or asks for an assignment.
+type SyncRequest struct {
+	Group, MemberID, InstanceID string
+	Generation                  int32
+	ProtocolType, Protocol      string
+	Assignments                 map[string][]byte // by member id
+}
+
+// SyncResponse carries the member's assignment.
+type SyncResponse struct {
+	ProtocolType, Protocol string
+	Assignment             []byte
+}
+
+// Identity is a member of a generation, or with Generation -1 and no member
+// id a plain client outside any generation.
+type Identity struct {
+	Group, MemberID, InstanceID string
+	Generation                  int32
+}
+
+// Description is what DescribeGroups tells.
+type Description struct {
+	Group, State, ProtocolType, Protocol string // State: Empty, PreparingRebalance, CompletingRebalance, Stable, Dead
+	Generation                           int32
+	Members                              []MemberDescription
+}
+
+// MemberDescription is one member of a Description.
+type MemberDescription struct {
+	MemberID, InstanceID, ClientID, ClientHost string
+	Metadata, Assignment                       []byte
+}
+
+// Listing is one row of ListGroups.
+type Listing struct {
+	Group, ProtocolType, State string
+}
+
+type coordinatorMethods interface {
+	// Join blocks until the group's rebalance has completed its join phase, ctx ends or the member is fenced.
+	// With ErrMemberIDRequired the response carries the new member id.
+	Join(ctx context.Context, r JoinRequest) (JoinResponse, error)
+	// Sync blocks until the leader has brought the assignment.
+	Sync(ctx context.Context, r SyncRequest) (SyncResponse, error)
+	Heartbeat(ctx context.Context, id Identity) error
+	Leave(ctx context.Context, id Identity, reason string) error
+	// Commit stores offsets; nil error for a partition = stored and durable.
+	Commit(ctx context.Context, id Identity, offsets map[TopicPartition]Offset) error
+	// CommitAsync stores offsets and returns without waiting for the fsync; done is called once with the outcome.
+	CommitAsync(ctx context.Context, id Identity, offsets map[TopicPartition]Offset, done func(error)) error
+	// Offsets returns what is committed; partitions without an offset are absent. nil partitions = all.
+	Offsets(ctx context.Context, group string, partitions []TopicPartition) (map[TopicPartition]Offset, error)
+	Describe(group string) (Description, error)
+	List() []Listing
+	Delete(ctx context.Context, group string) error
+	DeleteOffsets(ctx context.Context, group string, partitions []TopicPartition) (map[TopicPartition]error, error)
+	// ForgetTopic drops the offsets of a deleted topic.
+	ForgetTopic(ctx context.Context, name string) error
+	Close(ctx context.Context) error
+}

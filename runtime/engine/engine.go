@@ -1,0 +1,176 @@
+// Package engine is the runtime's port to a log: how a worker joins the
+// consumer group of its deployment, reads the partitions it is given, writes
+// outputs and commits. Two engines implement it: embedded (the broker in this
+// process) and kafka (any cluster, over the network); package enginetest holds
+// the contract as tests that both must pass.
+//
+// A Session owns one input partition for as long as it is assigned. Its life
+// is a loop of
+//
+//	Poll → Begin → Produce… → Commit   (or Abort, and Poll again from the last commit)
+//
+// Commit makes outputs and input offset durable in that order; today that is
+// at least once, and with transactions the same calls become exactly once.
+//
+// A Session is used by one goroutine. Members and engines are safe for
+// concurrent use.
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/millstream-io/millstream/sdk/abi"
+)
+
+// Errors a worker must tell apart.
+var (
+	// ErrFenced: the session's partition belongs to another member now; stop, commit nothing.
+	ErrFenced = errors.New("fenced: the partition is assigned to another member")
+	// ErrUnknownTopic: an input or output topic does not exist (any more).
+	ErrUnknownTopic = errors.New("unknown topic")
+	// ErrStorage: the log refused the write (disk full, failed); the batch may be tried again later.
+	ErrStorage = errors.New("the log refused the write")
+	// ErrTooLarge: an output record is larger than the topic's max.message.bytes.
+	ErrTooLarge = errors.New("output record is too large for its topic")
+	// ErrClosed: the member has left.
+	ErrClosed = errors.New("engine is closed")
+)
+
+// TopicPartition names a partition.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+// StartKind says where a group without a committed offset begins.
+type StartKind int
+
+// The kinds of start.
+const (
+	StartLatest StartKind = iota
+	StartEarliest
+	StartOffset
+	StartTimestamp
+)
+
+// Start is the start position of a partition without a committed offset.
+type Start struct {
+	Kind      StartKind
+	Offset    int64     // StartOffset; clamped to what the log has
+	Timestamp time.Time // StartTimestamp: first record at or after it
+}
+
+// Group is what a worker wants to join.
+type Group struct {
+	Name   string // consumer group id
+	Client string // client id, shown by group tools
+	Inputs []string
+	Start  Start
+	// OutputTopics by output index, as the guest's output entries name them;
+	// Produce writes to them.
+	OutputTopics []string
+}
+
+// Engine is one log.
+type Engine interface {
+	// Join becomes a member of the group. It returns at once; Next tells the assignments.
+	Join(ctx context.Context, g Group) (Member, error)
+	// EnsureTopic creates a topic if it does not exist; partitions <= 0 = the default.
+	EnsureTopic(ctx context.Context, name string, partitions int, configs map[string]string) error
+	// Topics returns the partition count of each of the named topics that exists.
+	Topics(ctx context.Context, names []string) (map[string]int, error)
+	// Append writes records to a topic outside any session (catalog, logs); they are durable on return.
+	Append(ctx context.Context, topic string, records []Record) error
+	// ReadAll calls f for every record of a topic (all partitions) from its start to its present end.
+	ReadAll(ctx context.Context, topic string, f func(partition int32, r Record) error) error
+	// Follow goes on where ReadAll ends: f is called for each new record until ctx ends or f fails.
+	Follow(ctx context.Context, topic string, f func(partition int32, r Record) error) error
+	// Lag tells for each partition of the group's inputs where the group is and where the log ends.
+	Lag(ctx context.Context, group string, inputs []string) (map[TopicPartition]Position, error)
+	// ForgetGroup deletes the committed offsets of a group without members.
+	ForgetGroup(ctx context.Context, group string) error
+}
+
+// Position is where a group is in a partition.
+type Position struct {
+	Committed int64 // -1: nothing committed
+	LogStart  int64
+	LogEnd    int64 // high watermark
+}
+
+// Member is a membership in a consumer group. Heartbeats and rejoining happen inside.
+type Member interface {
+	// Next blocks until the assignment changes (or ctx ends) and returns all
+	// sessions that are now owned: those kept are the same values as before, new ones
+	// are new. Sessions that are gone have been fenced: their calls return ErrFenced.
+	// Before a session is handed to another member, its owner has until the rebalance
+	// timeout to Close it; the member waits for that.
+	Next(ctx context.Context) ([]Session, error)
+	// Leave closes all sessions and leaves the group.
+	Leave(ctx context.Context) error
+}
+
+// Session is one assigned input partition.
+type Session interface {
+	Partition() TopicPartition
+	// Input is the index of the partition's topic in Group.Inputs.
+	Input() int
+	// Done is closed when the partition is being taken away: finish or abort the batch and Close.
+	Done() <-chan struct{}
+	// Poll waits until there are records and returns up to about maxBytes of
+	// them. The Fetch is valid until the next Poll. It wakes on append, without polling.
+	Poll(ctx context.Context, maxBytes int) (Fetch, error)
+	// Begin opens a batch of outputs.
+	Begin() error
+	// Produce adds outputs to the open batch; they are encoded before it returns, so
+	// nothing of o is kept. Keys decide the partition (murmur2 like Kafka's default
+	// partitioner); without a key the output goes to the partition number of its input modulo the topic's.
+	Produce(ctx context.Context, o abi.Outputs) error
+	// ProduceTo adds one record for a topic that is not among the outputs (dead letters).
+	ProduceTo(ctx context.Context, topic string, r Record) error
+	// Commit writes the open batch's outputs and then the input offset: the
+	// next record to read. Offsets may become durable a little later (group
+	// commit), never before the outputs they stand for. It may be called without Produce.
+	Commit(ctx context.Context, next int64) error
+	// Abort drops the open batch and goes back to the last committed offset.
+	Abort(ctx context.Context) error
+	// SeekTo sets the position of the next Poll.
+	SeekTo(offset int64)
+	// Close waits for pending commits and gives the partition up.
+	Close(ctx context.Context) error
+}
+
+// Record is one record outside the hot path. Nil and empty keys and values differ.
+type Record struct {
+	Offset    int64
+	Timestamp int64 // ms since the epoch
+	Key       []byte
+	Value     []byte
+	Headers   []Header
+}
+
+// Header is one record header; a nil value is null.
+type Header struct {
+	Name  string
+	Value []byte
+}
+
+// Fetch is a run of consecutive records of one partition (offsets ascend, with
+// holes where the log has holes).
+type Fetch interface {
+	Len() int
+	// NextOffset is the position behind record i (for i == Len()-1: behind the whole fetch, holes included).
+	NextOffset(i int) int64
+	// Encode writes records from index first on into dst in the flat form of
+	// the guest ABI (package sdk/abi), as many as fit and at most max; it
+	// returns bytes and records written. n == 0 with first < Len() means that
+	// the record alone is larger than dst; need then says how large dst must be.
+	// It allocates nothing.
+	Encode(dst []byte, first, max int) (size, n, need int)
+	// Record returns record i as views, valid as long as the Fetch.
+	Record(i int) Record
+	// MaxTimestamp is the newest event time of the fetch, in ms; for latency metrics.
+	MaxTimestamp() int64
+}
