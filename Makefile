@@ -1,0 +1,67 @@
+# Everything a developer types. `make` needs nothing but Go.
+
+GO        ?= go
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PLUGINS   := $(patsubst plugins/%/plugin.yaml,%,$(wildcard plugins/*/plugin.yaml))
+WASM      := $(PLUGINS:%=plugins/dist/%.wasm.gz)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)'
+GOSOURCES := $(shell find broker runtime cli sdk plugins -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
+
+.PHONY: all build plugins demo test race bench lint fuzz interop examples clean help
+
+all: build
+
+build: bin/millstream ## the binary with all plugins in it
+
+plugins: $(WASM) ## the ready-made modules, into plugins/dist
+
+# The builder is the binary itself, without plugins in it yet.
+bin/.builder: $(GOSOURCES)
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -tags urfave_cli_no_docs -o bin/.builder ./cli/millstream
+
+plugins/dist/%.wasm.gz: bin/.builder plugins/%/*
+	@mkdir -p plugins/dist
+	bin/.builder build plugins/$* -o plugins/dist/$*.wasm
+	@gzip -9 -n -f plugins/dist/$*.wasm
+
+bin/millstream: $(WASM) $(GOSOURCES)
+	$(BUILD) -o $@ ./cli/millstream
+
+demo: build ## the main job: a server, a deployed module, English in, Spanish out
+	bin/millstream demo
+
+test: build ## every test that needs nothing but Go (the rest is skipped aloud)
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+	cd sdk/go/transform && $(GO) vet ./... && $(GO) test ./...
+
+race: ## the same under the race detector
+	$(GO) test -race -timeout 30m ./broker/... ./runtime/...
+
+bench: build ## benchmarks, as ratios in one run
+	cd bench && $(GO) run . -millstream ../bin/millstream
+
+lint: ## vet, formatting, the laws of the tree
+	$(GO) vet ./...
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }
+	$(GO) test -run TestArchitecture .
+
+FUZZTIME ?= 20s
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+interop: build ## unmodified Kafka clients against the real binary (kcat, python, node: what is missing is skipped aloud)
+	$(GO) test -count=1 -v -run TestInterop ./cli/...
+
+examples: build ## every example, as its README tells
+	$(GO) test -count=1 -v -run TestExamples ./cli/...
+
+clean:
+	rm -rf bin plugins/dist/*.wasm plugins/dist/*.gz
+
+help:
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
