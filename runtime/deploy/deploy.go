@@ -64,7 +64,7 @@ type Limits struct {
 }
 
 // DeadLetterTopic is where the failed records of a deployment go.
-func DeadLetterTopic(name string) string { return name + ".dlq" }
+func DeadLetterTopic(name string) string { return name + deadLetterSuffix }
 
 // GroupName is the consumer group of a deployment: its name, so that every Kafka tool finds it.
 func GroupName(name string) string { return name }
