@@ -12,13 +12,20 @@
 // Commit makes outputs and input offset durable in that order; today that is
 // at least once, and with transactions the same calls become exactly once.
 //
-// A Session is used by one goroutine. Members and engines are safe for
-// concurrent use.
+// Positions are offsets of the next record to read. A committed offset never
+// becomes durable before the inputs it stands behind and the outputs it stands
+// for, so that a power cut can only lead to work being repeated, never to
+// records being passed over.
+//
+// A Session is used by one goroutine, except for Done and Close. Members and
+// engines are safe for concurrent use. What the calls return in error wraps one of
+// this package's errors where a worker has to tell it apart, or is the context's.
 package engine
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/millstream-io/millstream/sdk/abi"
@@ -34,9 +41,34 @@ var (
 	ErrStorage = errors.New("the log refused the write")
 	// ErrTooLarge: an output record is larger than the topic's max.message.bytes.
 	ErrTooLarge = errors.New("output record is too large for its topic")
+	// ErrInvalidRecord: an output record breaks a rule of its topic, such as having no key in a compacted one.
+	ErrInvalidRecord = errors.New("output record is not valid for its topic")
+	// ErrCorrupt: the input's stored bytes are damaged; the text names partition and offset. Nothing was skipped.
+	ErrCorrupt = errors.New("the log is damaged")
 	// ErrClosed: the member has left.
 	ErrClosed = errors.New("engine is closed")
 )
+
+// OutputError says which output record a topic cannot take. It wraps
+// ErrTooLarge, ErrInvalidRecord or ErrUnknownTopic. The open batch holds what was produced
+// before; Abort drops it.
+type OutputError struct {
+	Input  int // index of the input record in its batch, as abi.Output.Input; -1 for ProduceTo
+	Topic  string
+	Detail string
+	Err    error
+}
+
+// Error implements error.
+func (e *OutputError) Error() string {
+	return fmt.Sprintf("%v: topic %q: %s", e.Err, e.Topic, e.Detail)
+}
+
+// Unwrap returns the reason as one of this package's errors.
+func (e *OutputError) Unwrap() error { return e.Err }
+
+// Positions are positions by partition of one topic.
+type Positions map[int32]int64
 
 // TopicPartition names a partition.
 type TopicPartition struct {
@@ -83,10 +115,14 @@ type Engine interface {
 	Topics(ctx context.Context, names []string) (map[string]int, error)
 	// Append writes records to a topic outside any session (catalog, logs); they are durable on return.
 	Append(ctx context.Context, topic string, records []Record) error
-	// ReadAll calls f for every record of a topic (all partitions) from its start to its present end.
-	ReadAll(ctx context.Context, topic string, f func(partition int32, r Record) error) error
-	// Follow goes on where ReadAll ends: f is called for each new record until ctx ends or f fails.
-	Follow(ctx context.Context, topic string, f func(partition int32, r Record) error) error
+	// ReadAll calls f for every record of a topic (all partitions) from its start to its
+	// present end and returns where that is. The record's slices are valid during the call.
+	ReadAll(ctx context.Context, topic string, f func(partition int32, r Record) error) (Positions, error)
+	// Follow calls f for each record from the given positions on, as records arrive, until
+	// ctx ends or f fails; it always returns an error. Partitions without a position are
+	// followed from their start, so nil means everything; what ReadAll returned means
+	// everything after it, without loss or repetition.
+	Follow(ctx context.Context, topic string, from Positions, f func(partition int32, r Record) error) error
 	// Lag tells for each partition of the group's inputs where the group is and where the log ends.
 	Lag(ctx context.Context, group string, inputs []string) (map[TopicPartition]Position, error)
 	// ForgetGroup deletes the committed offsets of a group without members.
@@ -132,13 +168,15 @@ type Session interface {
 	ProduceTo(ctx context.Context, topic string, r Record) error
 	// Commit writes the open batch's outputs and then the input offset: the
 	// next record to read. Offsets may become durable a little later (group
-	// commit), never before the outputs they stand for. It may be called without Produce.
+	// commit), never before the outputs they stand for. It may be called without Begin or
+	// Produce. After ErrStorage the batch is still open: Commit may be called again and
+	// writes what has not been written, or Abort.
 	Commit(ctx context.Context, next int64) error
 	// Abort drops the open batch and goes back to the last committed offset.
 	Abort(ctx context.Context) error
 	// SeekTo sets the position of the next Poll.
 	SeekTo(offset int64)
-	// Close waits for pending commits and gives the partition up.
+	// Close drops an open batch, waits for pending commits and gives the partition up. It may be called twice.
 	Close(ctx context.Context) error
 }
 
@@ -169,6 +207,8 @@ type Fetch interface {
 	// the record alone is larger than dst; need then says how large dst must be.
 	// It allocates nothing.
 	Encode(dst []byte, first, max int) (size, n, need int)
+	// Timestamp is the event time of record i, in ms.
+	Timestamp(i int) int64
 	// Record returns record i as views, valid as long as the Fetch.
 	Record(i int) Record
 	// MaxTimestamp is the newest event time of the fetch, in ms; for latency metrics.
