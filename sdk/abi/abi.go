@@ -1,20 +1,28 @@
 // Package abi holds the constants of the native guest ABI, version 1, and the
-// codec of its flat records, as SPEC.md in this directory defines them byte for
+// codec of its blocks, as SPEC.md in this directory defines them byte for
 // byte. Hosts and tests use it; guests in Go have their own copy in
-// sdk/go/transform, which depends on nothing. It allocates nothing per record.
+// sdk/go/transform, which depends on nothing.
+//
+// Parsers trust nothing: no input makes them panic, read outside their slice or
+// allocate by a count that is merely claimed. Records and output entries are
+// written and read without allocation; what parsers return are views.
 package abi
+
+import "math"
 
 // Names of what a guest exports. Every guest also exports its memory as
 // "memory" and, being a reactor, "_initialize".
 const (
 	// ExportAlloc (area i32, size i32) → i32: address of an area of at least
-	// size bytes, 8-byte aligned, that stays valid until the next call for the same area; 0 = refused.
+	// size bytes, 8-byte aligned, that stays valid until the next call for the
+	// same area; 0 = refused. The areas must not overlap.
 	ExportAlloc = "millstream_v1_alloc"
 	// ExportSetup (address i32, size i32) → i64: takes the setup block; 0 = ready,
 	// else address<<32 | length of a UTF-8 message that says why not.
 	ExportSetup = "millstream_v1_setup"
 	// ExportProcess (address i32, size i32) → i64: handles one batch block; the
-	// result is records<<32 | output bytes, where records must equal the batch's count.
+	// result is records<<32 | output bytes, where records must equal the batch's
+	// count and the output bytes lie at the start of the output area.
 	ExportProcess = "millstream_v1_process"
 )
 
@@ -23,8 +31,10 @@ const (
 	ImportModule = "millstream_v1"
 	// ImportLog (level i32, address i32, size i32): one log line, UTF-8.
 	ImportLog = "log"
-	// ImportFlush (size i32): hands the first size bytes of the output area to the
-	// host, which copies them; the guest goes on at the area's start. The bytes must be whole entries.
+	// ImportFlush (address i32, size i32): hands over size bytes of whole output
+	// entries, which the host copies before it returns. They may lie anywhere in
+	// memory, so an entry larger than the output area can be built elsewhere.
+	// Allowed only inside ExportProcess.
 	ImportFlush = "flush"
 )
 
@@ -45,6 +55,9 @@ const (
 
 // Sizes of the fixed parts, in bytes. All integers are little endian.
 const (
+	// SetupHeaderBytes: size u32 (whole block), revision u32, deployment name length u32,
+	// input count u32, output count u32, config count u32, asset count u32, reserved u32.
+	SetupHeaderBytes = 32
 	// BatchHeaderBytes: count u32, input u32, partition i32, flags u32, now i64 (ms),
 	// seed u64, watermark i64 (ms, math.MinInt64 = unknown), reserved u64.
 	BatchHeaderBytes = 48
@@ -62,27 +75,21 @@ const (
 // Kinds of output entries.
 const (
 	KindRecord = 1
-	// KindReject: the input failed; all outputs of the same input index in this call are dropped.
+	// KindReject: the input failed; all outputs of the same input index in this
+	// call are dropped. It is the last entry of its input.
 	KindReject = 2
 )
+
+// Revision is the revision of ABI version 1 that the setup block names. A
+// revision only adds: a guest ignores what it does not know.
+const Revision = 1
+
+// WatermarkUnknown is the watermark of a batch whose input has none.
+const WatermarkUnknown = math.MinInt64
 
 // FlagTimestamp says that an output sets its timestamp; without it the host takes the input's.
 const FlagTimestamp = 1
 
-// Output is one decoded output record; its slices are views.
-type Output struct {
-	Input     int   // index of the input record in its batch
-	Index     int   // output index: position in the setup block's outputs
-	Timestamp int64 // ms
-	Key       []byte
-	Value     []byte
-	// Headers are HeaderCount headers in the flat form (each RecordHeaderEntryBytes and its bytes).
-	Headers     []byte
-	HeaderCount int
-}
-
-// Outputs is a checked sequence of output records (never verdicts). Next
-// fills o, whose slices are valid until the guest is called again.
-type Outputs interface {
-	Next(o *Output) bool
-}
+// NoTimestamp is the Timestamp of an Output that sets none, before the host has
+// filled in its input's.
+const NoTimestamp = math.MinInt64
