@@ -1,0 +1,181 @@
+package record
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Builder builds batches. Usage: Reset, then Append for each record, at last
+// Finish. The zero value is ready for Reset; a Builder that is used again
+// keeps its buffers and compressors. It is not safe for concurrent use.
+type Builder struct {
+	dst   []byte
+	start int // of the batch in dst
+	raw   []byte // records to be compressed
+	head  Header
+	keep  bool // the batch replaces another one: see ResetFrom
+	comp  compressor
+}
+
+// Reset begins a new batch; dst is extended (its content before is kept, so
+// batches can be put one behind the other).
+func (w *Builder) Reset(dst []byte, codec Codec) {
+	w.begin(dst, Header{
+		Magic:                Magic,
+		PartitionLeaderEpoch: -1,
+		Attributes:           int16(codec) & attrCodec,
+		LastOffsetDelta:      -1,
+		ProducerID:           -1,
+		ProducerEpoch:        -1,
+		BaseSequence:         -1,
+	})
+	w.keep = false
+}
+
+// ResetFrom begins a batch that replaces the one with header h and holds a
+// part of its records: offsets, timestamps, producer, codec and attributes
+// stay what they were, even if no record is left. Records are added by AppendAt.
+func (w *Builder) ResetFrom(dst []byte, h Header) {
+	h.Count = 0
+	w.begin(dst, h)
+	w.keep = true
+}
+
+func (w *Builder) begin(dst []byte, h Header) {
+	w.start = len(dst)
+	w.dst = slices.Grow(dst, HeaderBytes)[:len(dst)+HeaderBytes]
+	w.raw = w.raw[:0]
+	w.head = h
+}
+
+// Append adds a record at the next offset with already known headers (encoded
+// as in a batch, see AppendHeader); nil key or value = null. timestamp in ms.
+func (w *Builder) Append(timestamp int64, key, value, encodedHeaders []byte, headerCount int) {
+	h := &w.head
+	if h.Count == 0 {
+		h.BaseTimestamp, h.MaxTimestamp = timestamp, timestamp
+	}
+	h.MaxTimestamp = max(h.MaxTimestamp, timestamp)
+	h.LastOffsetDelta++
+	w.add(timestamp-h.BaseTimestamp, int64(h.LastOffsetDelta), key, value, encodedHeaders, headerCount)
+}
+
+// AppendAt adds r at its own offset after ResetFrom. Offsets must grow.
+func (w *Builder) AppendAt(r *Record) {
+	h := &w.head
+	if !h.LogAppendTime() {
+		if h.Count == 0 {
+			h.MaxTimestamp = r.Timestamp
+		}
+		h.MaxTimestamp = max(h.MaxTimestamp, r.Timestamp)
+	}
+	w.add(r.Timestamp-h.BaseTimestamp, r.Offset-h.BaseOffset, r.Key, r.Value, r.Headers, r.HeaderCount)
+}
+
+func (w *Builder) add(timestampDelta, offsetDelta int64, key, value, headers []byte, headerCount int) {
+	w.head.Count++
+	compressed := w.head.Codec() != None
+	b := w.dst
+	if compressed {
+		b = w.raw
+	}
+	size := 1 + varintBytes(timestampDelta) + varintBytes(offsetDelta) + fieldBytes(key) + fieldBytes(value) +
+		varintBytes(int64(headerCount)) + len(headers)
+	b = slices.Grow(b, size+5)
+	b = appendVarint(b, int64(size))
+	b = append(b, 0)
+	b = appendVarint(b, timestampDelta)
+	b = appendVarint(b, offsetDelta)
+	b = appendField(b, key)
+	b = appendField(b, value)
+	b = appendVarint(b, int64(headerCount))
+	b = append(b, headers...)
+	if compressed {
+		w.raw = b
+	} else {
+		w.dst = b
+	}
+}
+
+func fieldBytes(v []byte) int {
+	if v == nil {
+		return 1
+	}
+	return varintBytes(int64(len(v))) + len(v)
+}
+
+func appendField(dst, v []byte) []byte {
+	if v == nil {
+		return append(dst, 1) // -1
+	}
+	return append(appendVarint(dst, int64(len(v))), v...)
+}
+
+// AppendHeader encodes one header behind dst in the batch's form, for Append.
+// A nil value is null; a name cannot be.
+func AppendHeader(dst, name, value []byte) []byte {
+	dst = append(appendVarint(dst, int64(len(name))), name...)
+	return appendField(dst, value)
+}
+
+// Count tells how many records have been added so far.
+func (w *Builder) Count() int { return int(w.head.Count) }
+
+// SizeBytes tells how large the batch is so far, uncompressed.
+func (w *Builder) SizeBytes() int { return len(w.dst) - w.start + len(w.raw) }
+
+// SetProducer sets producer id, epoch, base sequence and whether the batch is
+// transactional. It is called between Reset and Finish.
+func (w *Builder) SetProducer(id int64, epoch int16, baseSequence int32, transactional bool) {
+	h := &w.head
+	h.ProducerID, h.ProducerEpoch, h.BaseSequence = id, epoch, baseSequence
+	h.Attributes &^= attrTransactional
+	if transactional {
+		h.Attributes |= attrTransactional
+	}
+}
+
+// SetControl marks the batch as a transaction marker.
+func (w *Builder) SetControl() { w.head.Attributes |= attrControl }
+
+// Finish writes the header and the checksum and returns dst with the batch
+// appended. Producer id, epoch and sequence are -1 unless SetProducer was
+// called. A batch without records is no batch: nothing is appended then,
+// except after ResetFrom.
+func (w *Builder) Finish() []byte {
+	dst := w.dst
+	w.dst = nil
+	if w.head.Count == 0 && !w.keep {
+		return dst[:w.start]
+	}
+	if codec := w.head.Codec(); codec != None {
+		var err error
+		if dst, err = w.comp.compress(dst, w.raw, codec); err != nil {
+			// Writing to memory does not fail; an unknown codec is the caller's bug, and raw bytes are always right.
+			dst = append(dst[:w.start+HeaderBytes], w.raw...)
+			w.head.Attributes &^= attrCodec
+		}
+	}
+	b := dst[w.start:]
+	w.head.Length = int32(len(b) - LengthOverhead)
+	w.head.put(b)
+	putCRC(b)
+	return dst
+}
+
+// String names a codec as Kafka's configs do.
+func (c Codec) String() string {
+	switch c {
+	case None:
+		return "none"
+	case Gzip:
+		return "gzip"
+	case Snappy:
+		return "snappy"
+	case LZ4:
+		return "lz4"
+	case Zstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("codec %d", int8(c))
+}
