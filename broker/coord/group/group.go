@@ -3,15 +3,21 @@
 // change is a record of the internal topic __consumer_offsets (in Kafka's own
 // stored format) and is applied to memory only by replaying that record.
 //
-// Durability: a commit is answered after its record is durable. Membership of
-// classic groups is memory only, as in Kafka; offsets and generations
-// survive a restart.
+// Durability: a commit is answered after its record is durable, and an offset
+// is shown only once it is. Membership is memory only: offsets and
+// generations survive a restart, members do not and join again (their ids are
+// never given twice, so nobody of a former life can be taken for a member).
 //
-// Everything is safe for concurrent use; one group never waits for another.
+// Concurrency: everything is safe for concurrent use; one group never waits for
+// another, and no lock is held while a request waits for other members or
+// for the disk's flush.
+//
+// The protocol is Kafka's classic one: KIP-62 (rebalance timeout), KIP-345
+// (static members), KIP-394 (member id required), KIP-814 (static leader keeps
+// its assignment), KIP-211 (expiry of offsets).
 package group
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -37,7 +43,9 @@ var (
 	ErrSubscribedTopic     = errors.New("group is subscribed to the topic")
 	ErrMetadataTooLarge    = errors.New("offset metadata too large")
 	ErrMaxSizeReached      = errors.New("group has reached its maximum size")
-	ErrClosed              = errors.New("coordinator is closed")
+	// ErrJournal says that the journal of the groups took no record (disk full or failed).
+	ErrJournal = errors.New("journal of the groups refused the write")
+	ErrClosed  = errors.New("coordinator is closed")
 )
 
 // Options open a coordinator.
@@ -46,11 +54,17 @@ type Options struct {
 	Logger *slog.Logger
 	// InitialRebalanceDelay lets a new group wait for more members; 0 by default.
 	InitialRebalanceDelay time.Duration
-	MinSessionTimeout     time.Duration // default 6 s... as Kafka
+	MinSessionTimeout     time.Duration // default 6 s, as Kafka
 	MaxSessionTimeout     time.Duration // default 30 min
 	OffsetsRetention      time.Duration // default 7 days
 	MaxGroupSize          int           // default 1,000
+	// JournalPartitions is the partition count of OffsetsTopic when it is created; default 4.
+	JournalPartitions int
 }
+
+// MaxMetadataBytes bounds the metadata of a committed offset
+// (offset.metadata.max.bytes of Kafka).
+const MaxMetadataBytes = 4096
 
 // TopicPartition names a partition.
 type TopicPartition struct {
@@ -63,7 +77,7 @@ type Offset struct {
 	Offset      int64
 	LeaderEpoch int32 // -1 = unknown
 	Metadata    string
-	CommitTime  time.Time
+	CommitTime  time.Time // zero in a commit: now
 }
 
 // Protocol is one assignment strategy a member offers, with its metadata (for
@@ -86,7 +100,9 @@ type JoinRequest struct {
 	Protocols        []Protocol
 	// RequireMemberID: answer a new dynamic member with ErrMemberIDRequired and its id (JoinGroup v4+).
 	RequireMemberID bool
-	Reason          string
+	// CanSkipAssign: the member understands JoinResponse.SkipAssign (JoinGroup v9+).
+	CanSkipAssign bool
+	Reason        string
 }
 
 // JoinResponse answers when the rebalance has collected its members.
@@ -96,8 +112,9 @@ type JoinResponse struct {
 	Protocol     string
 	Leader       string
 	MemberID     string
-	SkipAssign   bool
-	Members      []JoinMember // the leader gets all members
+	// SkipAssign tells a returning static leader that the assignment stands and need not be computed.
+	SkipAssign bool
+	Members    []JoinMember // the leader gets all members
 }
 
 // JoinMember is one member as the leader sees it.
@@ -111,7 +128,7 @@ type SyncRequest struct {
 	Group, MemberID, InstanceID string
 	Generation                  int32
 	ProtocolType, Protocol      string
-	Assignments                 map[string][]byte // by member id
+	Assignments                 map[string][]byte // by member id; only the leader's count
 }
 
 // SyncResponse carries the member's assignment.
@@ -129,7 +146,7 @@ type Identity struct {
 
 // Description is what DescribeGroups tells.
 type Description struct {
-	Group, State, ProtocolType, Protocol string // State: Empty, PreparingRebalance, CompletingRebalance, Stable, Dead
+	Group, State, ProtocolType, Protocol string // State: as State.String
 	Generation                           int32
 	Members                              []MemberDescription
 }
@@ -143,27 +160,4 @@ type MemberDescription struct {
 // Listing is one row of ListGroups.
 type Listing struct {
 	Group, ProtocolType, State string
-}
-
-type coordinatorMethods interface {
-	// Join blocks until the group's rebalance has completed its join phase, ctx ends or the member is fenced.
-	// With ErrMemberIDRequired the response carries the new member id.
-	Join(ctx context.Context, r JoinRequest) (JoinResponse, error)
-	// Sync blocks until the leader has brought the assignment.
-	Sync(ctx context.Context, r SyncRequest) (SyncResponse, error)
-	Heartbeat(ctx context.Context, id Identity) error
-	Leave(ctx context.Context, id Identity, reason string) error
-	// Commit stores offsets; nil error for a partition = stored and durable.
-	Commit(ctx context.Context, id Identity, offsets map[TopicPartition]Offset) error
-	// CommitAsync stores offsets and returns without waiting for the fsync; done is called once with the outcome.
-	CommitAsync(ctx context.Context, id Identity, offsets map[TopicPartition]Offset, done func(error)) error
-	// Offsets returns what is committed; partitions without an offset are absent. nil partitions = all.
-	Offsets(ctx context.Context, group string, partitions []TopicPartition) (map[TopicPartition]Offset, error)
-	Describe(group string) (Description, error)
-	List() []Listing
-	Delete(ctx context.Context, group string) error
-	DeleteOffsets(ctx context.Context, group string, partitions []TopicPartition) (map[TopicPartition]error, error)
-	// ForgetTopic drops the offsets of a deleted topic.
-	ForgetTopic(ctx context.Context, name string) error
-	Close(ctx context.Context) error
 }
