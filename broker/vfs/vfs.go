@@ -17,6 +17,9 @@ import (
 // ErrNoSpace is returned (wrapped) when the disk is full.
 var ErrNoSpace = errors.New("no space left on device")
 
+// ErrLocked is returned (wrapped) when somebody else holds a lock.
+var ErrLocked = errors.New("locked by another process")
+
 // FS is a file system. All methods are safe for concurrent use. Paths use the
 // separator of the operating system.
 type FS interface {
@@ -24,10 +27,13 @@ type FS interface {
 	Create(path string) (File, error)
 	// Open opens an existing file for reading and writing; errors.Is(err, fs.ErrNotExist) if there is none.
 	Open(path string) (File, error)
+	// Remove removes a file or an empty directory.
 	Remove(path string) error
+	// RemoveAll removes a path and what is below it; none there is no error.
 	RemoveAll(path string) error
 	// Rename replaces newPath atomically; durable after SyncDir.
 	Rename(oldPath, newPath string) error
+	// MkdirAll creates a directory and its missing parents, and makes the names of those that it created durable.
 	MkdirAll(path string) error
 	// List returns the names in a directory, sorted.
 	List(path string) ([]string, error)
