@@ -7,105 +7,33 @@
 // time, output and log rate are capped. After any Trap an instance is spent:
 // Close it and make a new one.
 //
+// A guest runs in slices of fuel. Between two slices the host looks at the
+// budget, the clock and the context, and lets the scheduler and the garbage
+// collector in: machine code that never yields would hold up the whole process.
+//
 // Host and Program are safe for concurrent use; an Instance belongs to one
 // goroutine.
 package host
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
-	"time"
+	"os"
+	"sync"
 
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/millstream-io/millstream/runtime/abi/native"
+	"github.com/millstream-io/millstream/runtime/abi/wasi"
 	"github.com/millstream-io/millstream/runtime/module"
 	"github.com/millstream-io/millstream/sdk/abi"
 )
 
-// Limits bound one guest instance. Zero fields take DefaultLimits.
-type Limits struct {
-	MemoryBytes int64 // linear memory; default 64 MiB, at most 512 MiB
-	// FuelPerCall is the budget of one call of the guest, in units of about one simple
-	// loop iteration. A batch that uses it up is tried again in smaller parts, so for a
-	// record that runs alone it is the fuel per record. Default 50 M.
-	FuelPerCall  int64
-	FuelSetup    int64         // budget of start and setup; default 2,000 M
-	WallTime     time.Duration // per call; default 1 s
-	OutputBytes  int64         // of one call; default 8 MiB plus 8 times its input
-	LogLines     int           // lines a second, rest is counted and dropped; default 100
-	LogLineBytes int           // default 1 KiB
-	StackDepth   int           // nested calls; default 10,000
-}
-
-// TrapKind says why a guest was stopped.
-type TrapKind string
-
-// The kinds of trap.
-const (
-	TrapFault     TrapKind = "fault"     // unreachable, out of bounds, divide by zero, a panic in the guest
-	TrapFuel      TrapKind = "fuel"      // used up its fuel
-	TrapWallTime  TrapKind = "wall-time" // took too long
-	TrapMemory    TrapKind = "memory"    // wanted more memory than allowed
-	TrapStack     TrapKind = "stack"     // calls nested too deep
-	TrapOutput    TrapKind = "output"    // produced too much
-	TrapProtocol  TrapKind = "protocol"  // broke the ABI (bad entries, pointers, counts)
-	TrapExit      TrapKind = "exit"      // called proc_exit
-	TrapCancelled TrapKind = "cancelled" // the context ended
-)
-
-// Trap is the error of a stopped guest.
-type Trap struct {
-	Kind   TrapKind
-	Detail string
-}
-
-// Error implements error.
-func (t *Trap) Error() string { return "guest stopped (" + string(t.Kind) + "): " + t.Detail }
-
-// SetupError is what a guest answered to its setup block: it refuses its configuration.
-type SetupError struct{ Message string }
-
-// Error implements error.
-func (e *SetupError) Error() string { return "the module refuses its configuration: " + e.Message }
-
-// Setup is what an instance is told once.
-type Setup struct {
-	Deployment string
-	Inputs     []string // topic names
-	Outputs    []string // output names; index = what guests emit to
-	Config     map[string]string
-	Assets     map[string][]byte
-}
-
-// LogFunc takes a guest's log line (level as slog's). It must not block.
-type LogFunc func(level slog.Level, line string)
-
-// Batch describes the records that were encoded into Instance.Input.
-type Batch struct {
-	Count     int
-	SizeBytes int
-	Input     int
-	Partition int32
-	Now       time.Time
-	Seed      uint64
-	// Timestamps gives the event time of record i of the batch, for outputs that do not set one.
-	Timestamps func(i int) int64
-}
-
-// Result is what a call gave. It is valid until the next call of the same instance.
-type Result struct {
-	// Outputs walks the outputs of all inputs that were not rejected, in order, with their timestamps filled in.
-	Outputs abi.Outputs
-	// Rejects are the inputs that the guest rejected, ascending. Usually empty.
-	Rejects     []Reject
-	OutputCount int
-	OutputBytes int
-	Fuel        int64 // used
-}
-
-// Reject is a verdict against one input.
-type Reject struct {
-	Index  int
-	Reason string
-}
+// ErrClosed is returned by calls of a closed Host or Program.
+var ErrClosed = errors.New("host is closed")
 
 // Options open a Host.
 type Options struct {
@@ -117,28 +45,124 @@ type Options struct {
 	Interpreter bool
 }
 
-type hostMethods interface {
-	// Compile checks, meters and compiles a module; the result is kept by digest, limits and may be shared.
-	// Errors: *module.Refusal, or a compile error that names the module.
-	Compile(ctx context.Context, wasm []byte, l Limits) (*Program, error)
-	Close(ctx context.Context) error
+// Host compiles modules and keeps what it compiled.
+type Host struct {
+	options Options
+	cache   wazero.CompilationCache // nil without CacheDir
+	runtime wazero.Runtime
+
+	mu       sync.Mutex
+	closed   bool
+	programs map[programKey]*compiled
 }
 
-type programMethods interface {
-	Report() *module.Report
-	// Instantiate makes an instance and runs its start and setup. Errors: *Trap, *SetupError.
-	Instantiate(ctx context.Context, s Setup, log LogFunc) (*Instance, error)
-	Close(ctx context.Context) error
+// programKey is what compiled code depends on; the other limits belong to an instance.
+type programKey struct {
+	digest     module.Digest
+	stackDepth int
 }
 
-type instanceMethods interface {
-	// Input returns a view of the guest's input area behind the batch header, at least
-	// size bytes long (the guest is asked to enlarge it when needed, within its memory limit).
-	// It is valid until the next call of Process or Input.
-	Input(ctx context.Context, size int) ([]byte, error)
-	// Process runs the guest on the batch that Input's view holds. Errors: *Trap, after which the instance is spent.
-	Process(ctx context.Context, b Batch) (Result, error)
-	// MemoryBytes is the present size of the guest's memory.
-	MemoryBytes() int64
-	Close(ctx context.Context) error
+// New opens a host. Errors: CacheDir cannot be made or is not private, or the
+// machine offers no executable memory (then Options.Interpreter is the fix).
+func New(ctx context.Context, o Options) (*Host, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Caps == (module.Caps{}) {
+		o.Caps = module.DefaultCaps()
+	}
+	h := &Host{options: o, programs: make(map[programKey]*compiled)}
+	config, err := engineConfig(o.Interpreter)
+	if err != nil {
+		return nil, err
+	}
+	if o.CacheDir != "" {
+		if h.cache, err = openCache(o.CacheDir); err != nil {
+			return nil, err
+		}
+		config = config.WithCompilationCache(h.cache)
+	}
+	h.runtime = wazero.NewRuntimeWithConfig(ctx, config)
+	if err := h.instantiateImports(ctx); err != nil {
+		return nil, errors.Join(err, h.Close(ctx))
+	}
+	return h, nil
+}
+
+// engineConfig never falls back to the interpreter by itself: it is slower by
+// one to two orders of magnitude, so that must be somebody's choice.
+func engineConfig(interpreter bool) (config wazero.RuntimeConfig, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("compiler engine is not available on this machine (%v): choose the interpreter", r)
+		}
+	}()
+	if interpreter {
+		config = wazero.NewRuntimeConfigInterpreter()
+	} else {
+		config = wazero.NewRuntimeConfigCompiler()
+	}
+	return config.
+		WithCoreFeatures(api.CoreFeaturesV2).
+		WithMemoryLimitPages(MaxMemoryBytes / pageBytes).
+		WithCloseOnContextDone(false).
+		WithDebugInfoEnabled(true), nil
+}
+
+// openCache makes dir and refuses one that others can write to or read: what
+// is in it is run as machine code.
+func openCache(dir string) (wazero.CompilationCache, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cache of compiled modules: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cache of compiled modules: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("cache of compiled modules: %s has mode %#o, it holds machine code and must be private: chmod 700 %s", dir, mode, dir)
+	}
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cache of compiled modules in %s: %w", dir, err)
+	}
+	return cache, nil
+}
+
+func (h *Host) instantiateImports(ctx context.Context) error {
+	for _, instantiate := range []func(context.Context, wazero.Runtime) error{
+		instantiateMeter, native.Instantiate, wasi.Instantiate,
+	} {
+		if err := instantiate(ctx, h.runtime); err != nil {
+			return fmt.Errorf("host functions: %w", err)
+		}
+	}
+	return nil
+}
+
+// Offers tells whether the host gives a module the function that it imports.
+func Offers(importModule, name string) bool {
+	switch importModule {
+	case abi.ImportModule:
+		return native.Offers(name)
+	case wasi.Module:
+		return wasi.Offers(name)
+	}
+	return false
+}
+
+// Close closes all programs and instances.
+func (h *Host) Close(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil
+	}
+	h.closed = true
+	clear(h.programs)
+	err := h.runtime.Close(ctx)
+	if h.cache != nil {
+		err = errors.Join(err, h.cache.Close(ctx))
+	}
+	return err
 }
