@@ -39,7 +39,7 @@ const (
 func (g Guest) Builder() *Builder {
 	b := New()
 	b.Import(abi.ImportModule, abi.ImportLog, []ValType{I32, I32, I32}, nil)
-	b.Import(abi.ImportModule, abi.ImportFlush, []ValType{I32}, nil)
+	b.Import(abi.ImportModule, abi.ImportFlush, []ValType{I32, I32}, nil)
 	if g.Prepare != nil {
 		g.Prepare(b)
 	}
@@ -89,7 +89,7 @@ func Identity() Code {
 	}
 	c := Code{}.
 		LocalGet(0).I32Const(abi.BatchHeaderBytes).Op(I32Add).LocalSet(src).
-		I32Const((abi.AreaOutput + 1) * AreaBytes).LocalSet(dst).
+		I32Const((abi.AreaOutput+1)*AreaBytes).LocalSet(dst).
 		Block(NoResult).Loop(NoResult).
 		LocalGet(i).LocalGet(0).Mem(I32Load, 0).Op(I32GeU).BrIf(1).
 		LocalGet(src).Mem(I32Load, 0).LocalSet(size)

@@ -18,7 +18,7 @@ func TestIdentityGuestCopiesEveryRecord(t *testing.T) {
 	defer r.Close(ctx)
 	_, err := r.NewHostModuleBuilder(abi.ImportModule).
 		NewFunctionBuilder().WithFunc(func(uint32, uint32, uint32) {}).Export(abi.ImportLog).
-		NewFunctionBuilder().WithFunc(func(uint32) {}).Export(abi.ImportFlush).
+		NewFunctionBuilder().WithFunc(func(uint32, uint32) {}).Export(abi.ImportFlush).
 		Instantiate(ctx)
 	if err != nil {
 		t.Fatal(err)
