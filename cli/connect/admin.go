@@ -1,0 +1,97 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"github.com/millstream-io/millstream/cli/command"
+	"github.com/millstream-io/millstream/runtime/admin"
+	"github.com/urfave/cli/v2"
+)
+
+// Admin is the base URL of an admin API from --admin or MILLSTREAM_ADMIN.
+type Admin struct {
+	URL string
+}
+
+// Flag is --admin.
+func (a *Admin) Flag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "admin", Usage: "`URL` of the admin API",
+		Value: DefaultAdmin, EnvVars: []string{"MILLSTREAM_ADMIN"}, Destination: &a.URL,
+	}
+}
+
+// Open makes a client; the first call tells whether somebody answers. Connections are not kept when Close is called.
+func (a *Admin) Open() (*AdminClient, error) {
+	base := a.URL
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, command.Usagef("--admin: %q is not a URL", a.URL).WithFix("write for example --admin %s", DefaultAdmin)
+	}
+	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext}
+	c, err := admin.NewClient(base, &http.Client{Transport: transport})
+	if err != nil {
+		return nil, command.Usagef("--admin %s: %w", a.URL, err)
+	}
+	return &AdminClient{Client: c, transport: transport, url: base}, nil
+}
+
+// AdminClient is an admin.Client with its connections and its address for messages.
+type AdminClient struct {
+	*admin.Client
+	transport *http.Transport
+	url       string
+}
+
+// Close drops idle connections.
+func (c *AdminClient) Close() { c.transport.CloseIdleConnections() }
+
+// Explain gives an error of the client its exit code.
+func (c *AdminClient) Explain(err error) error {
+	var problem *admin.Problem
+	var known *command.Error
+	switch {
+	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &problem):
+		return &command.Error{Code: problemCode(problem.Status), Err: err}
+	case network(err):
+		return &command.Error{
+			Code: command.CodeUnreachable,
+			Err:  fmt.Errorf("no server answers at %s: %w", c.url, err),
+			Fix:  "start one with: millstream server\nor name another: --admin URL, or MILLSTREAM_ADMIN",
+		}
+	}
+	return err
+}
+
+func problemCode(status int) int {
+	switch status {
+	case http.StatusBadRequest:
+		return command.CodeUsage
+	case http.StatusNotFound:
+		return command.CodeNotFound
+	case http.StatusConflict:
+		return command.CodeConflict
+	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return command.CodeUnreachable
+	}
+	return command.CodeFailed
+}
+
+// network reports whether an error means that nobody answered.
+func network(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &op) || errors.As(err, &dns) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, context.DeadlineExceeded)
+}

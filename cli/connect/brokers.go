@@ -1,0 +1,125 @@
+// Package connect reaches the two doors of a server from the command line: its
+// Kafka port and its admin API. It turns what goes wrong there into errors with
+// exit codes and a way out, and never makes a person wait long for "unreachable".
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/millstream-io/millstream/cli/command"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/urfave/cli/v2"
+)
+
+// Defaults of the addresses.
+const (
+	DefaultBrokers = "127.0.0.1:9092"
+	DefaultAdmin   = "http://127.0.0.1:9644"
+)
+
+const (
+	dialTimeout    = 2 * time.Second
+	requestTimeout = 10 * time.Second
+)
+
+// Brokers are bootstrap addresses from --brokers or MILLSTREAM_BROKERS.
+type Brokers struct {
+	Addresses string
+}
+
+// Flag is --brokers.
+func (b *Brokers) Flag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "brokers", Usage: "`HOST:PORT` of the broker, several with commas",
+		Value: DefaultBrokers, EnvVars: []string{"MILLSTREAM_BROKERS"}, Destination: &b.Addresses,
+	}
+}
+
+// Open connects. That no broker answers is known at once when nothing listens, within two seconds otherwise.
+func (b *Brokers) Open(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	seeds, err := b.seeds()
+	if err != nil {
+		return nil, err
+	}
+	if err := answer(ctx, seeds); err != nil {
+		return nil, err
+	}
+	all := append([]kgo.Opt{
+		kgo.SeedBrokers(seeds...),
+		kgo.ClientID("millstream-cli"),
+		kgo.DialTimeout(dialTimeout),
+		kgo.RequestTimeoutOverhead(5 * time.Second),
+		kgo.RetryTimeout(requestTimeout),
+		kgo.RequestRetries(5),
+		kgo.RetryBackoffFn(func(n int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(n, 6)) }),
+		// A command looks once; waiting seconds between two looks would be its whole life.
+		kgo.MetadataMinAge(50 * time.Millisecond),
+		kgo.MaxDecompressBatchBytes(64 << 20),
+		kgo.DisableClientMetrics(),
+	}, opts...)
+	client, err := kgo.NewClient(all...)
+	if err != nil {
+		return nil, command.Usagef("--brokers %s: %w", b.Addresses, err)
+	}
+	return client, nil
+}
+
+func (b *Brokers) seeds() ([]string, error) {
+	var seeds []string
+	for s := range strings.SplitSeq(b.Addresses, ",") {
+		s = strings.TrimSpace(s)
+		if s == "" {
+			continue
+		}
+		if !strings.Contains(s, ":") {
+			s += ":9092"
+		}
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			return nil, command.Usagef("--brokers: %q is not HOST:PORT: %w", s, err)
+		}
+		seeds = append(seeds, s)
+	}
+	if len(seeds) == 0 {
+		return nil, command.Usagef("--brokers is empty").WithFix("write --brokers HOST:PORT, or leave it out for %s", DefaultBrokers)
+	}
+	return seeds, nil
+}
+
+// answer returns nil as soon as one of the addresses accepts a connection.
+func answer(ctx context.Context, seeds []string) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	results := make(chan error, len(seeds))
+	for _, s := range seeds {
+		go func() {
+			var d net.Dialer
+			c, err := d.DialContext(ctx, "tcp", s)
+			if err == nil {
+				c.Close()
+			}
+			results <- err
+		}()
+	}
+	var errs []error
+	for range seeds {
+		err := <-results
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return unreachableBrokers(strings.Join(seeds, ", "), errors.Join(errs...))
+}
+
+func unreachableBrokers(addresses string, err error) error {
+	return &command.Error{
+		Code: command.CodeUnreachable,
+		Err:  fmt.Errorf("no broker answers at %s: %w", addresses, err),
+		Fix:  "start one with: millstream server\nor name another: --brokers HOST:PORT, or MILLSTREAM_BROKERS",
+	}
+}

@@ -1,0 +1,65 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/millstream-io/millstream/cli/command"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// kafkaCodes is the table of Kafka's error codes that have an exit code of their own.
+var kafkaCodes = []struct {
+	err  error
+	code int
+	fix  string
+}{
+	{kerr.UnknownTopicOrPartition, command.CodeNotFound, "see what there is: millstream topic list"},
+	{kerr.UnknownTopicID, command.CodeNotFound, "see what there is: millstream topic list"},
+	{kerr.GroupIDNotFound, command.CodeNotFound, "see what there is: millstream group list"},
+	{kerr.TopicAlreadyExists, command.CodeConflict, ""},
+	{kerr.NonEmptyGroup, command.CodeConflict, "stop its members first; a deployment: millstream pause NAME"},
+	{kerr.UnknownMemberID, command.CodeConflict, "the group has members: stop them first; a deployment: millstream pause NAME"},
+	{kerr.RebalanceInProgress, command.CodeConflict, "its members are joining or leaving: try again in a moment"},
+	{kerr.InvalidTopicException, command.CodeUsage, "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"},
+	{kerr.InvalidPartitions, command.CodeUsage, "the number of partitions is at least 1 and cannot shrink"},
+	{kerr.InvalidReplicationFactor, command.CodeUsage, ""},
+	{kerr.InvalidConfig, command.CodeUsage, ""},
+	{kerr.InvalidRequest, command.CodeUsage, ""},
+	{kerr.MessageTooLarge, command.CodeFailed, "the topic's max.message.bytes sets the limit"},
+	{kerr.TopicAuthorizationFailed, command.CodeFailed, ""},
+}
+
+// Explain gives an error of the Kafka client its exit code. what names the thing: `topic "notes"`.
+func (b *Brokers) Explain(err error, what string) error {
+	var known *command.Error
+	switch {
+	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled):
+		return err
+	}
+	for _, k := range kafkaCodes {
+		if errors.Is(err, k.err) {
+			return &command.Error{Code: k.code, Err: fmt.Errorf("%s: %w", what, plain(err)), Fix: k.fix}
+		}
+	}
+	if network(err) {
+		return unreachableBrokers(b.Addresses, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// plain shows a Kafka error as its sentence, without the constant's name in capitals.
+func plain(err error) error {
+	var k *kerr.Error
+	if errors.As(err, &k) && err == error(k) {
+		return &sentence{cause: k}
+	}
+	return err
+}
+
+type sentence struct{ cause *kerr.Error }
+
+func (s *sentence) Error() string { return strings.TrimSuffix(s.cause.Description, ".") }
+func (s *sentence) Unwrap() error { return s.cause }
