@@ -10,12 +10,10 @@
 package topic
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
 
-	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
@@ -92,47 +90,3 @@ type ReadOptions struct {
 	// Committed limits the read to the last stable offset instead of the high watermark.
 	Committed bool
 }
-
-// partitionMethods is what the packages above rely on.
-type partitionMethods interface {
-	Topic() string
-	TopicID() ID
-	Index() int32
-	// Append writes one or more whole batches at the end of the log. Base offsets and epoch (and with LogAppendTime the timestamps) are
-	// written into batches in place; the slice is not kept. Readers that wait are woken.
-	Append(ctx context.Context, batches []byte, from Origin) (Appended, error)
-	// WaitDurable returns once all records below offset survive a power cut.
-	WaitDurable(ctx context.Context, offset int64) error
-	// Read appends whole batches to dst. An offset equal to the readable end reads nothing; beyond it commitlog.ErrOffsetOutOfRange.
-	Read(dst []byte, o ReadOptions) ([]byte, error)
-	Offsets() Offsets
-	// Notify calls for a non-blocking send on ch at every change of what can be read (append, deletion of the topic), until cancel.
-	Notify(ch chan<- struct{}) (cancel func())
-	OffsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, err error)
-	MaxTimestamp() (offset, timestamp int64, err error)
-	DeleteRecords(before int64) (logStart int64, err error)
-	LeaderEpoch() int32
-	EpochEnd(epoch int32) (endEpoch int32, endOffset int64)
-	SizeBytes() int64
-}
-
-// topicsMethods is what the packages above rely on.
-type topicsMethods interface {
-	// Create makes a topic durable and ready. partitions <= 0 means the default.
-	Create(ctx context.Context, name string, partitions int, configs map[string]string) (Info, error)
-	Delete(ctx context.Context, name string) error
-	AddPartitions(ctx context.Context, name string, total int) error
-	SetConfigs(ctx context.Context, name string, configs map[string]string) error
-	Lookup(name string) (Info, bool)
-	LookupID(id ID) (Info, bool)
-	List() []Info // sorted by name
-	Partition(name string, index int32) (*Partition, error)
-	// Watch is told (non-blocking send) when topics are created, deleted or grow.
-	Watch(ch chan<- struct{}) (cancel func())
-	// ConfigValue returns the effective value of a config: the topic's, else the broker's default.
-	ConfigValue(name, key string) (value string, fromTopic bool)
-	Close(ctx context.Context) error
-}
-
-// Origin of the batch format, so that importers need not name the package for a check.
-var _ = record.HeaderBytes

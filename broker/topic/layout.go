@@ -1,0 +1,110 @@
+package topic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/millstream-io/millstream/broker/meta"
+)
+
+// A broker's directory holds one directory per partition, <topic>-<index>,
+// and after a clean stop the mark.
+const cleanMark = "clean-shutdown"
+
+// strayTag marks the directory of a partition that was in the way of a new one and that nobody claims.
+const strayTag = ".stray-"
+
+// maxNameBytes is the longest topic name.
+const maxNameBytes = 249
+
+// ValidateName refuses what Kafka refuses: empty, ".", "..", over 249 characters, anything but [a-zA-Z0-9._-].
+func ValidateName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: it is empty", ErrInvalidName)
+	case name == "." || name == "..":
+		return fmt.Errorf("%w: it cannot be %q", ErrInvalidName, name)
+	case len(name) > maxNameBytes:
+		return fmt.Errorf("%w: %d characters, at most %d", ErrInvalidName, len(name), maxNameBytes)
+	}
+	for _, c := range []byte(name) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return fmt.Errorf("%w: %q: only letters, digits, '.', '_' and '-' are allowed", ErrInvalidName, name)
+		}
+	}
+	return nil
+}
+
+func (t *Topics) partitionDir(name string, index int32) string {
+	return filepath.Join(t.o.Dir, name+"-"+strconv.Itoa(int(index)))
+}
+
+// takeCleanMark reports whether the last stop was clean, and removes the mark
+// before anything is loaded: should loading be interrupted, the next start
+// must not trust it.
+func (t *Topics) takeCleanMark() (bool, error) {
+	if err := t.o.FS.MkdirAll(t.o.Dir); err != nil {
+		return false, fmt.Errorf("create data directory: %w", err)
+	}
+	path := filepath.Join(t.o.Dir, cleanMark)
+	if err := t.o.FS.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return false, fmt.Errorf("remove mark of clean shutdown: %w", err)
+	}
+	if err := t.o.FS.SyncDir(t.o.Dir); err != nil {
+		return false, fmt.Errorf("remove mark of clean shutdown: %w", err)
+	}
+	return true, nil
+}
+
+func (t *Topics) setCleanMark() error {
+	f, err := t.o.FS.Create(filepath.Join(t.o.Dir, cleanMark))
+	if err != nil {
+		return fmt.Errorf("mark clean shutdown: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("mark clean shutdown: %w", err)
+	}
+	return t.o.FS.SyncDir(t.o.Dir)
+}
+
+// finishDeletion removes what is left of a deleted topic, then its metadata.
+func (t *Topics) finishDeletion(ctx context.Context, m meta.Topic) error {
+	for i := range m.Partitions {
+		if err := t.o.FS.RemoveAll(t.partitionDir(m.Name, int32(i))); err != nil {
+			return fmt.Errorf("delete topic %q: %w", m.Name, err)
+		}
+	}
+	if err := t.o.FS.SyncDir(t.o.Dir); err != nil {
+		return fmt.Errorf("delete topic %q: %w", m.Name, err)
+	}
+	return t.meta.DropTopic(ctx, m.Name)
+}
+
+// setAside renames directories that are in the way of new partitions. Data that no topic claims is never deleted and never adopted.
+func (t *Topics) setAside(name string, first, end int) error {
+	present, err := t.o.FS.List(t.o.Dir)
+	if err != nil {
+		return fmt.Errorf("look for old data of topic %q: %w", name, err)
+	}
+	for i := first; i < end; i++ {
+		dir := t.partitionDir(name, int32(i))
+		if _, found := slices.BinarySearch(present, filepath.Base(dir)); !found {
+			continue
+		}
+		id := newID()
+		aside := dir + strayTag + fmt.Sprintf("%x", id[:4])
+		if err := t.o.FS.Rename(dir, aside); err != nil {
+			return fmt.Errorf("set aside %s, which no topic claims: %w", dir, err)
+		}
+		t.logger.Warn("directory of a partition that no topic claims was set aside", "directory", dir, "now", aside)
+	}
+	return nil
+}

@@ -1,0 +1,260 @@
+package topic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millstream-io/millstream/broker/commitlog"
+	"github.com/millstream-io/millstream/broker/record"
+)
+
+// errClosed is what is left of a broker that was closed.
+var errClosed = commitlog.ErrClosed
+
+// leaderEpoch is constant: a single node never loses the leadership.
+const leaderEpoch = 0
+
+// Partition is a live partition.
+type Partition struct {
+	topic   string
+	topicID ID
+	index   int32
+	checker *checker
+	log     *commitlog.Log
+	waiters waiters
+	stats   Stats
+
+	settings atomic.Pointer[settings]
+	deleted  atomic.Bool
+
+	appending sync.Mutex // orders appends; the log's own lock is below it
+}
+
+// Stats count what went through a partition since it was opened.
+type Stats struct {
+	AppendedBytes, AppendedRecords, ReadBytes atomic.Int64
+}
+
+func (t *Topics) openPartition(ctx context.Context, info Info, index int32, s *settings, clean bool) (*Partition, error) {
+	log, err := commitlog.Open(ctx, commitlog.Options{
+		FS:     t.o.FS,
+		Dir:    t.partitionDir(info.Name, index),
+		Config: s.log,
+		Logger: t.logger,
+		Clean:  clean,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open partition %s-%d: %w", info.Name, index, err)
+	}
+	p := &Partition{topic: info.Name, topicID: info.ID, index: index, checker: t.checker, log: log}
+	p.settings.Store(s)
+	return p, nil
+}
+
+// Topic is the name of the topic.
+func (p *Partition) Topic() string { return p.topic }
+
+// TopicID is the id of the topic.
+func (p *Partition) TopicID() ID { return p.topicID }
+
+// Index is the number of the partition in its topic, from 0.
+func (p *Partition) Index() int32 { return p.index }
+
+// Stats are the counters of the partition.
+func (p *Partition) Stats() *Stats { return &p.stats }
+
+// Append writes whole batches at the end of the log: one from a client, one
+// or more from the broker itself. Base offsets, epoch and what the topic's
+// timestamp type asks for are written into them in place; the slice is not
+// kept. Readers that wait are woken.
+func (p *Partition) Append(ctx context.Context, batches []byte, from Origin) (Appended, error) {
+	if err := ctx.Err(); err != nil {
+		return Appended{}, err
+	}
+	s := p.settings.Load()
+	now := time.Now()
+	records := int64(0)
+	if from == FromClient {
+		h, err := p.checker.clientBatch(batches, s, now)
+		if err != nil {
+			return Appended{}, err
+		}
+		records = int64(h.Count)
+	} else {
+		var err error
+		if records, err = brokerBatches(batches, s); err != nil {
+			return Appended{}, err
+		}
+	}
+	out := Appended{}
+	if s.logAppendTime {
+		out.LogAppendTime = now.Truncate(time.Millisecond)
+		p.checker.stamp(batches, now.UnixMilli())
+	}
+	p.appending.Lock()
+	at, err := p.log.Append(batches, leaderEpoch)
+	p.appending.Unlock()
+	if err != nil {
+		return Appended{}, p.explain(err)
+	}
+	out.BaseOffset, out.LastOffset, out.LogStart = at.BaseOffset, at.LastOffset, p.log.Bounds().Start
+	p.stats.AppendedBytes.Add(int64(len(batches)))
+	p.stats.AppendedRecords.Add(records)
+	p.waiters.wake()
+	return out, nil
+}
+
+// brokerBatches counts the records of batches that this process built and holds each to the topic's size.
+func brokerBatches(b []byte, s *settings) (records int64, err error) {
+	for len(b) > 0 {
+		h, err := record.ParseHeader(b)
+		if err != nil {
+			return 0, err
+		}
+		if int64(h.Size()) > s.maxMessageBytes {
+			return 0, fmt.Errorf("%w: batch of %d bytes, %s is %d", ErrMessageTooLarge, h.Size(), ConfigMaxMessageBytes, s.maxMessageBytes)
+		}
+		records += int64(h.Count)
+		b = b[h.Size():]
+	}
+	return records, nil
+}
+
+// stamp gives all batches the time of the append.
+func (c *checker) stamp(b []byte, nowMillis int64) {
+	for len(b) > 0 {
+		h, err := record.ParseHeader(b)
+		if err != nil {
+			return // checked before: every batch has a header
+		}
+		c.setTimestamps(b, &h, true, nowMillis)
+		b = b[h.Size():]
+	}
+}
+
+// WaitDurable returns once all records below offset survive a power cut.
+func (p *Partition) WaitDurable(ctx context.Context, offset int64) error {
+	return p.explain(p.log.WaitDurable(ctx, offset))
+}
+
+// Read appends whole batches to dst, from the one that holds o.Offset. An
+// offset equal to the readable end reads nothing; before the start or beyond
+// the end it is commitlog.ErrOffsetOutOfRange.
+func (p *Partition) Read(dst []byte, o ReadOptions) ([]byte, error) {
+	if p.deleted.Load() {
+		return dst, p.gone()
+	}
+	limits := p.Offsets()
+	end := limits.HighWatermark
+	if o.Committed {
+		end = limits.LastStable
+	}
+	// An offset between the last stable offset and the high watermark is a
+	// right place to wait at, not out of range.
+	if o.Offset < limits.LogStart || o.Offset > limits.HighWatermark {
+		return dst, fmt.Errorf("%w: offset %d of %s-%d, which has %d to %d", commitlog.ErrOffsetOutOfRange,
+			o.Offset, p.topic, p.index, limits.LogStart, limits.HighWatermark)
+	}
+	if o.Offset >= end {
+		return dst, nil
+	}
+	before := len(dst)
+	dst, err := p.log.Read(dst, o.Offset, o.MaxBytes, end)
+	if err != nil {
+		return dst[:before], p.explain(err)
+	}
+	p.stats.ReadBytes.Add(int64(len(dst) - before))
+	return dst, nil
+}
+
+// Offsets are the present positions.
+func (p *Partition) Offsets() Offsets {
+	b := p.log.Bounds()
+	return Offsets{LogStart: b.Start, HighWatermark: b.End, LastStable: b.End, LogEnd: b.End}
+}
+
+// Notify calls for a non-blocking send on ch at every change of what can be
+// read (append, records deleted, deletion of the topic), until cancel.
+func (p *Partition) Notify(ch chan<- struct{}) (cancel func()) { return p.waiters.add(ch) }
+
+// OffsetForTimestamp finds the first record with a timestamp of at least ts (ms); ok is false if there is none.
+func (p *Partition) OffsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, err error) {
+	offset, timestamp, ok, err = p.log.OffsetForTimestamp(ts)
+	return offset, timestamp, ok, p.explain(err)
+}
+
+// MaxTimestamp finds the record with the largest timestamp; -1, -1 if the log is empty.
+func (p *Partition) MaxTimestamp() (offset, timestamp int64, err error) {
+	offset, timestamp, err = p.log.MaxTimestamp()
+	return offset, timestamp, p.explain(err)
+}
+
+// DeleteRecords makes the records below before unreadable, for good; -1 means all there are. It returns the new start.
+func (p *Partition) DeleteRecords(before int64) (logStart int64, err error) {
+	b := p.log.Bounds()
+	if before == -1 {
+		before = b.End
+	}
+	if before < 0 || before > b.End {
+		return -1, fmt.Errorf("%w: delete before %d, %s-%d ends at %d", commitlog.ErrOffsetOutOfRange, before, p.topic, p.index, b.End)
+	}
+	if before > b.Start {
+		if err := p.log.AdvanceStart(before); err != nil {
+			return -1, p.explain(err)
+		}
+		p.waiters.wake()
+	}
+	return p.log.Bounds().Start, nil
+}
+
+// LeaderEpoch is the epoch of the leadership, constant on a single node.
+func (p *Partition) LeaderEpoch() int32 { return leaderEpoch }
+
+// EpochEnd returns the largest epoch not above epoch and the offset behind its last record; -1, -1 if there is none.
+func (p *Partition) EpochEnd(epoch int32) (endEpoch int32, endOffset int64) {
+	if epoch < 0 {
+		return -1, -1
+	}
+	if epoch >= leaderEpoch {
+		return leaderEpoch, p.log.Bounds().End
+	}
+	return p.log.EpochEnd(epoch)
+}
+
+// SizeBytes is the size of the log on disk.
+func (p *Partition) SizeBytes() int64 { return p.log.SizeBytes() }
+
+func (p *Partition) configure(s *settings) {
+	p.settings.Store(s)
+	p.log.SetConfig(s.log)
+}
+
+// remove takes the partition out of service and deletes its files.
+func (p *Partition) remove() error {
+	p.deleted.Store(true)
+	err := p.log.Remove()
+	p.waiters.wake()
+	return err
+}
+
+func (p *Partition) close(ctx context.Context) error {
+	if err := p.log.Close(ctx); err != nil {
+		return fmt.Errorf("close partition %s-%d: %w", p.topic, p.index, err)
+	}
+	p.waiters.wake()
+	return nil
+}
+
+// explain tells a log that was closed because its topic was deleted from one closed with the broker.
+func (p *Partition) explain(err error) error {
+	if err != nil && p.deleted.Load() && errors.Is(err, commitlog.ErrClosed) {
+		return p.gone()
+	}
+	return err
+}
+
+func (p *Partition) gone() error { return fmt.Errorf("%w: %q was deleted", ErrUnknownTopic, p.topic) }
