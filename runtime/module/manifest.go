@@ -1,0 +1,156 @@
+package module
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"unicode/utf8"
+)
+
+// ABIVersion1 is the value of Manifest.ABI for the native interface, version 1.
+const ABIVersion1 = "millstream/v1"
+
+// Most entries of each list of a manifest, and bytes of each text in it.
+const (
+	maxManifestEntries   = 256
+	maxManifestTextBytes = 16 << 10
+)
+
+var (
+	manifestName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)
+	// keyName is wider: config keys, assets and outputs are named by the module's author.
+	keyName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,126}[A-Za-z0-9_])?$`)
+)
+
+// Validate checks the manifest's own rules: the form of names, duplicates,
+// defaults that are among the allowed values.
+func (m *Manifest) Validate() error {
+	if !manifestName.MatchString(m.Name) {
+		return fmt.Errorf("name %q must be 1 to 64 of a-z 0-9 . _ - and begin and end with a letter or digit", m.Name)
+	}
+	if m.ABI != "" && m.ABI != ABIVersion1 {
+		return fmt.Errorf("abi %q is not known, this host speaks %q", m.ABI, ABIVersion1)
+	}
+	for _, text := range []string{m.Version, m.Description, m.Language, m.Toolchain} {
+		if len(text) > maxManifestTextBytes || !utf8.ValidString(text) {
+			return fmt.Errorf("a text of the manifest is not UTF-8 or longer than %d bytes", maxManifestTextBytes)
+		}
+	}
+	if n := max(len(m.Config), len(m.Assets), len(m.Outputs)); n > maxManifestEntries {
+		return fmt.Errorf("a list of the manifest has %d entries, at most %d are allowed", n, maxManifestEntries)
+	}
+	config := make([]string, len(m.Config))
+	for i, k := range m.Config {
+		config[i] = k.Name
+		if err := k.validate(); err != nil {
+			return err
+		}
+	}
+	assets := make([]string, len(m.Assets))
+	for i, a := range m.Assets {
+		assets[i] = a.Name
+	}
+	outputs := make([]string, len(m.Outputs))
+	for i, o := range m.Outputs {
+		outputs[i] = o.Name
+	}
+	return errors.Join(distinct("config key", config), distinct("asset", assets), distinct("output", outputs))
+}
+
+func (k *ConfigKey) validate() error {
+	if len(k.Values) == 0 || k.Default == "" {
+		return nil
+	}
+	for _, v := range k.Values {
+		if v == k.Default {
+			return nil
+		}
+	}
+	return fmt.Errorf("default %q of config key %q is none of its values %q", k.Default, k.Name, k.Values)
+}
+
+func distinct(what string, names []string) error {
+	seen := make(map[string]bool, len(names))
+	for _, n := range names {
+		if !keyName.MatchString(n) {
+			return fmt.Errorf("%s %q must be 1 to 128 of A-Z a-z 0-9 . _ - and not begin or end with . or -", what, n)
+		}
+		if seen[n] {
+			return fmt.Errorf("%s %q appears twice", what, n)
+		}
+		seen[n] = true
+	}
+	return nil
+}
+
+// parseManifest reads and validates the content of a manifest section. Unknown
+// fields are refused: they are typing errors or need a newer host.
+func parseManifest(content []byte) (*Manifest, error) {
+	if len(content) > maxManifestBytes {
+		return nil, fmt.Errorf("has %d bytes, the limit is %d", len(content), maxManifestBytes)
+	}
+	d := json.NewDecoder(bytes.NewReader(content))
+	d.DisallowUnknownFields()
+	m := &Manifest{}
+	if err := d.Decode(m); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("has something behind the JSON object at byte %d", d.InputOffset())
+	}
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// WithManifest returns wasm with m as its manifest section, in place of one it
+// has. The section is the last one. wasm needs no Check before, but it must be
+// a sequence of sections.
+func WithManifest(wasm []byte, m *Manifest) ([]byte, error) {
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	content, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if len(content) > maxManifestBytes {
+		return nil, fmt.Errorf("manifest: has %d bytes, the limit is %d", len(content), maxManifestBytes)
+	}
+	if err := checkForm(wasm, Caps{SizeBytes: len(wasm)}); err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(wasm)+len(content)+len(ManifestSection)+16)
+	out = append(out, wasm[:len(magic)+len(version)]...)
+	r := reader{b: wasm, pos: len(out), end: len(wasm)}
+	for r.pos < len(wasm) && r.fault == nil {
+		start := r.pos
+		id := r.byte()
+		body := reader{b: wasm}
+		size := int(r.u32())
+		body.pos, body.end = r.pos, min(r.pos+size, len(wasm))
+		r.skip(size)
+		if id == sectionCustom && string(body.name("a custom section's name")) == ManifestSection {
+			continue
+		}
+		out = append(out, wasm[start:r.pos]...)
+	}
+	if r.fault != nil {
+		return nil, r.fault
+	}
+	return appendSection(out, sectionCustom, append(appendName(nil, ManifestSection), content...)), nil
+}
+
+func appendSection(out []byte, id byte, content []byte) []byte {
+	out = binary.AppendUvarint(append(out, id), uint64(len(content)))
+	return append(out, content...)
+}
+
+func appendName(out []byte, name string) []byte {
+	return append(binary.AppendUvarint(out, uint64(len(name))), name...)
+}
