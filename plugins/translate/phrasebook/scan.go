@@ -1,0 +1,262 @@
+package phrasebook
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+type kind uint8
+
+const (
+	verbatim kind = iota // white space, punctuation, numbers, addresses
+	unknown              // a word that the glossary does not have
+	known                // a word or phrase of the glossary
+)
+
+// piece is a part of a text. Together the pieces are the text.
+type piece struct {
+	start, end int
+	entry      int // of a known piece
+	kind       kind
+	class      Class
+	plural     bool // an English plural whose singular is the entry
+	opens      bool // the first word of a sentence
+	space      bool // exactly one space
+	breaks     bool // punctuation that ends a clause
+}
+
+// scan parts s into t.pieces.
+func (t *Translator) scan(s string) {
+	t.pieces = t.pieces[:0]
+	opens := true
+	for i := 0; i < len(s); {
+		if i == 0 || isSpace(s[i-1]) {
+			if n := addressLen(s[i:]); n > 0 {
+				t.add(piece{start: i, end: i + n})
+				i += n
+				opens = false
+				continue
+			}
+		}
+		c := s[i]
+		if isDigit(c) {
+			n := alphanumericLen(s[i:])
+			t.add(piece{start: i, end: i + n})
+			i += n
+			opens = false
+			continue
+		}
+		if n := wordLen(s[i:]); n > 0 {
+			p := t.word(s, i, n, opens)
+			t.add(p)
+			i = p.end
+			opens = false
+			continue
+		}
+		size := 1
+		if c >= utf8.RuneSelf {
+			_, size = utf8.DecodeRuneInString(s[i:])
+		}
+		p := piece{start: i, end: i + size, space: c == ' '}
+		p.breaks = strings.IndexByte(".,;:!?\n()", c) >= 0
+		opens = opens || strings.IndexByte(".!?\n", c) >= 0 || s[i:i+size] == "…"
+		t.add(p)
+		i += size
+	}
+}
+
+// add appends a piece; verbatim pieces that touch become one.
+func (t *Translator) add(p piece) {
+	if n := len(t.pieces); n > 0 && p.kind == verbatim && t.pieces[n-1].kind == verbatim {
+		last := &t.pieces[n-1]
+		last.end = p.end
+		last.space = false
+		last.breaks = last.breaks || p.breaks
+		return
+	}
+	t.pieces = append(t.pieces, p)
+}
+
+// word returns the piece that begins with the word of n bytes at i: the longest phrase the glossary has.
+func (t *Translator) word(s string, i, n int, opens bool) piece {
+	p := piece{start: i, end: i + n, kind: unknown, opens: opens}
+	if i+n < len(s) && isDigit(s[i+n]) {
+		return piece{start: i, end: i + alphanumericLen(s[i:])}
+	}
+	if s[i:i+n] == "A" && !opens && !shouting(s, i, i+n) {
+		return piece{start: i, end: i + n} // a mark, a letter, an initial: not the article
+	}
+	if n > MaxPhraseBytes {
+		return p
+	}
+	var ends, lengths [MaxPhraseWords]int
+	t.key = appendKey(t.key[:0], s[i:i+n])
+	ends[0], lengths[0] = i+n, len(t.key)
+	words := 1
+	if _, head := t.glossary.find(t.key, hash(t.key)); head >= 0 {
+		for longest := int(t.glossary.entries[head].longest); words < longest; words++ {
+			end := nextWord(s, ends[words-1])
+			if end < 0 {
+				break
+			}
+			t.key = appendKey(t.key, s[ends[words-1]:end])
+			ends[words], lengths[words] = end, len(t.key)
+		}
+	}
+	for words--; words >= 0; words-- {
+		if at, plural := t.lookup(t.key[:lengths[words]]); at >= 0 {
+			p.kind, p.entry, p.end, p.plural = known, at, ends[words], plural
+			p.class = t.glossary.entries[at].class
+			return p
+		}
+	}
+	return p
+}
+
+// nextWord returns the end of the word that follows position i after one space or hyphen, -1 if none does.
+func nextWord(s string, i int) int {
+	if i+1 >= len(s) || s[i] != ' ' && s[i] != '-' {
+		return -1
+	}
+	n := wordLen(s[i+1:])
+	end := i + 1 + n
+	if n == 0 || n > MaxPhraseBytes || end < len(s) && isDigit(s[end]) || s[i] == ' ' && addressLen(s[i+1:]) > 0 {
+		return -1
+	}
+	return end
+}
+
+// lookup finds an entry with a translation, by the key itself or, for a noun, by the singular of it.
+func (t *Translator) lookup(key []byte) (index int, plural bool) {
+	g := t.glossary
+	if _, at := g.find(key, hash(key)); at >= 0 && g.entries[at].length > 0 {
+		return at, false
+	}
+	n := len(key)
+	if n < 4 || key[n-1] != 's' || key[n-2] == 's' || key[n-2] == '\'' {
+		return -1, false
+	}
+	if at := t.singular(key[:n-1]); at >= 0 {
+		return at, true
+	}
+	if key[n-2] != 'e' {
+		return -1, false
+	}
+	if at := t.singular(key[:n-2]); at >= 0 && sibilant(key[:n-2]) {
+		return at, true
+	}
+	if key[n-3] == 'i' {
+		t.stem = append(append(t.stem[:0], key[:n-3]...), 'y')
+		if at := t.singular(t.stem); at >= 0 {
+			return at, true
+		}
+	}
+	return -1, false
+}
+
+// sibilant reports whether an English noun takes -es.
+func sibilant(w []byte) bool {
+	s := view(w)
+	return endsIn(s, "s", "x", "z", "ch", "sh", "o")
+}
+
+// singular finds a noun whose plural can be told.
+func (t *Translator) singular(key []byte) int {
+	g := t.glossary
+	_, at := g.find(key, hash(key))
+	if at < 0 || g.entries[at].length == 0 {
+		return -1
+	}
+	c := g.entries[at].class
+	if !c.noun() || c.plural() {
+		return -1
+	}
+	target := g.target(at)
+	if strings.IndexByte(target, '|') < 0 && (!t.language.inflected() || headLen(target) == 0) {
+		return -1
+	}
+	return at
+}
+
+// headLen returns the length of the word that a plural changes: the only one, or the one before a preposition. 0: it cannot be told.
+func headLen(target string) int {
+	at := strings.IndexByte(target, ' ')
+	if at < 0 {
+		return len(target)
+	}
+	next, _, _ := strings.Cut(target[at+1:], " ")
+	switch next {
+	case "de", "del", "a", "al", "para", "con", "en", "por", "du", "des", "à", "au", "pour", "sans", "sin":
+		return at
+	}
+	if strings.HasPrefix(next, "d'") {
+		return at
+	}
+	return 0
+}
+
+// shouting reports whether the one-letter word s[start:end] stands beside a word in capitals.
+func shouting(s string, start, end int) bool {
+	if end+1 < len(s) && s[end] == ' ' {
+		if n := wordLen(s[end+1:]); n > 0 && survey(s[end+1:end+1+n]).shouts() {
+			return true
+		}
+	}
+	if start == 0 || s[start-1] != ' ' {
+		return false
+	}
+	before := start - 1
+	for before > 0 && !isSpace(s[before-1]) {
+		before--
+	}
+	return survey(s[before : start-1]).shouts()
+}
+
+// alphanumericLen returns the length of the run of letters and digits that s starts with.
+func alphanumericLen(s string) int {
+	n := 0
+	for n < len(s) {
+		if isDigit(s[n]) {
+			n++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[n:])
+		if !isLetter(r) {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// addressLen returns the length of the address that s starts with, 0 if it is none: a URL, an e-mail address, a
+// path, a tag, a file or host name, an identifier. Punctuation around it is left out at the end and taken in at the start.
+func addressLen(s string) int {
+	n := 0
+	for n < len(s) && !isSpace(s[n]) {
+		n++
+	}
+	chunk := s[:n]
+	chunk = strings.TrimRight(chunk, ".,;:!?)]}>\"'*")
+	body := strings.TrimLeft(chunk, "([{<\"'*")
+	if len(body) < 2 {
+		return 0
+	}
+	switch {
+	case strings.Contains(body, "://"), strings.HasPrefix(body, "www."), strings.IndexByte(body, '_') >= 0,
+		strings.IndexByte(body, '@') >= 0, strings.IndexByte(body, '\\') >= 0:
+		return len(chunk)
+	case strings.IndexByte("#/~$", body[0]) >= 0 && wordLen(body[1:]) > 0:
+		return len(chunk)
+	}
+	for i := 1; i+1 < len(body); i++ {
+		if body[i] == '.' && alphanumeric(body[i-1]) && alphanumeric(body[i+1]) {
+			return len(chunk)
+		}
+	}
+	return 0
+}
+
+func alphanumeric(c byte) bool {
+	return isDigit(c) || toLower(rune(c)) >= 'a' && toLower(rune(c)) <= 'z'
+}
