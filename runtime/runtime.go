@@ -4,25 +4,36 @@
 //
 // What Deploy has acknowledged survives any end of the process: a new Runtime
 // over the same log brings every deployment back. All methods are safe for
-// concurrent use.
+// concurrent use; changes of one deployment take turns, and those of
+// different ones do not wait for each other.
 package runtime
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
+	"sync"
 
+	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/host"
 	"github.com/millstream-io/millstream/runtime/module"
+	"github.com/millstream-io/millstream/runtime/worker"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// CatalogTopic holds modules, assets and deployments; LogsTopic what guests log.
+// CatalogTopic holds modules, assets and deployments; LogsTopic what guests
+// log and what happens to deployments, as worker.LogLine.
 const (
 	CatalogTopic = "__millstream_catalog"
 	LogsTopic    = "__millstream_logs"
 )
+
+// ErrClosed: the runtime is closed.
+var ErrClosed = errors.New("runtime is closed")
 
 // Options open a runtime.
 type Options struct {
@@ -33,53 +44,185 @@ type Options struct {
 }
 
 // Runtime runs deployments.
-type Runtime struct{}
+type Runtime struct {
+	engine   engine.Engine
+	compiler compiler
+	catalog  *catalog.Catalog
+	logs     *worker.Logs
+	metrics  *worker.Metrics
+	logger   *slog.Logger
+	registry prometheus.Registerer
+	lag      prometheus.Collector
 
-// Open reads the catalog and starts every deployment that should run.
-func Open(ctx context.Context, o Options) (*Runtime, error) { panic("stub") }
+	ctx        context.Context // of what runs in the background; ends with Close
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+	starts     chan struct{} // places for modules compiled in the background
 
-// PutModule checks, compiles and stores a module.
-func (r *Runtime) PutModule(ctx context.Context, wasm []byte) (*module.Report, error) { panic("stub") }
+	mu          sync.Mutex
+	closed      bool
+	deployments map[string]*deployment
+	latest      program // the module put last, so that its deployment need not compile it again
+}
+
+// compiler is what the runtime needs of a host; hosted adapts it.
+type compiler interface {
+	Compile(ctx context.Context, wasm []byte, l host.Limits) (program, error)
+}
+
+// program is a compiled module.
+type program interface {
+	worker.Program
+	Report() *module.Report
+	Close(ctx context.Context) error
+}
+
+type hosted struct{ host *host.Host }
+
+// Compile implements compiler.
+func (h hosted) Compile(ctx context.Context, wasm []byte, l host.Limits) (program, error) {
+	p, err := h.host.Compile(ctx, wasm, l)
+	if err != nil {
+		return nil, err
+	}
+	return worker.Hosted{Program: p}, nil
+}
+
+// Open reads the catalog and starts every deployment that should run, in the
+// background: a deployment that cannot start shows the phase failed with the
+// reason and does not keep the others. Close ends the runtime; the engine and the host stay the caller's.
+func Open(ctx context.Context, o Options) (*Runtime, error) {
+	return open(ctx, o, hosted{o.Host})
+}
+
+func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	stored, err := catalog.Open(ctx, o.Engine, CatalogTopic)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Engine.EnsureTopic(ctx, LogsTopic, 1, worker.LogsConfigs()); err != nil {
+		return nil, fmt.Errorf("create the topic %s: %w", LogsTopic, err)
+	}
+	r := &Runtime{
+		engine: o.Engine, compiler: c, catalog: stored, logger: o.Logger, registry: o.Metrics,
+		starts: make(chan struct{}, max(1, runtime.GOMAXPROCS(0))), deployments: map[string]*deployment{},
+	}
+	if o.Metrics != nil {
+		if err := r.register(o.Metrics); err != nil {
+			return nil, fmt.Errorf("register the metrics of deployments: %w", err)
+		}
+	}
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	r.logs = worker.NewLogs(o.Engine, LogsTopic, o.Logger)
+	for _, d := range stored.Deployments() {
+		r.restore(d)
+	}
+	r.background.Go(r.collectGarbage)
+	return r, nil
+}
+
+// restore takes a stored deployment up again.
+func (r *Runtime) restore(stored catalog.Deployment) {
+	d := r.newDeployment(stored.Spec)
+	r.deployments[stored.Spec.Name] = d
+	if stored.Err != nil {
+		d.setFailure(fmt.Errorf("%w; delete it and deploy it again", stored.Err))
+		return
+	}
+	if stored.Spec.State != deploy.Running {
+		return
+	}
+	d.turn <- struct{}{} // nobody else can have it yet
+	r.background.Go(func() {
+		defer d.unlock()
+		select {
+		case r.starts <- struct{}{}:
+			defer func() { <-r.starts }()
+		case <-r.ctx.Done():
+			return
+		}
+		if err := r.start(r.ctx, d); err != nil && r.ctx.Err() == nil {
+			d.setFailure(err)
+			r.logger.Error("deployment does not start", "deployment", d.name, "error", err)
+		}
+	})
+}
+
+// collectGarbage forgets modules and assets that no deployment needs.
+func (r *Runtime) collectGarbage() {
+	n, err := r.catalog.Collect(r.ctx)
+	if err != nil && r.ctx.Err() == nil {
+		r.logger.Warn("collecting unused modules", "error", err)
+	}
+	if n > 0 {
+		r.logger.Info("forgot unused modules and assets", "count", n)
+	}
+}
+
+// PutModule checks, compiles and stores a module. Errors: *module.Refusal and compile errors; catalog.ErrFull; the engine's.
+func (r *Runtime) PutModule(ctx context.Context, wasm []byte) (*module.Report, error) {
+	p, err := r.compiler.Compile(ctx, wasm, host.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.catalog.PutBlob(ctx, catalog.Module, wasm); err != nil {
+		return nil, errors.Join(err, p.Close(ctx))
+	}
+	r.mu.Lock()
+	before := r.latest
+	r.latest = p
+	if r.closed {
+		before, r.latest = p, nil
+	}
+	r.mu.Unlock()
+	if before != nil {
+		if err := before.Close(ctx); err != nil {
+			r.logger.Warn("closing a module", "error", err)
+		}
+	}
+	return p.Report(), nil
+}
 
 // PutAsset stores a file for deployments and returns its digest.
-func (r *Runtime) PutAsset(ctx context.Context, b []byte) (module.Digest, error) { panic("stub") }
-
-// DeployOptions go with Deploy.
-type DeployOptions struct {
-	CreateTopics bool
-	Partitions   int
+func (r *Runtime) PutAsset(ctx context.Context, b []byte) (module.Digest, error) {
+	return r.catalog.PutBlob(ctx, catalog.Asset, b)
 }
 
-// Deploy validates and stores a new deployment, proves that its module starts with this configuration, and starts it.
-func (r *Runtime) Deploy(ctx context.Context, s deploy.Spec, o DeployOptions) (Status, error) {
-	panic("stub")
-}
-
-// Undeploy stops and forgets a deployment; its consumer group's offsets are forgotten too.
-func (r *Runtime) Undeploy(ctx context.Context, name string) error         { panic("stub") }
-func (r *Runtime) Pause(ctx context.Context, name string) (Status, error)  { panic("stub") }
-func (r *Runtime) Resume(ctx context.Context, name string) (Status, error) { panic("stub") }
-func (r *Runtime) Status(ctx context.Context, name string) (Status, error) { panic("stub") }
-func (r *Runtime) List(ctx context.Context) ([]Status, error)              { panic("stub") }
-
-// Close stops all workers: batches in flight are finished or aborted, offsets committed.
-func (r *Runtime) Close(ctx context.Context) error { panic("stub") }
-
-// Status is a deployment and how it does; package admin shows it as JSON.
-type Status struct {
-	Spec       deploy.Spec
-	Phase      string
-	Reason     string
-	Module     *module.Report
-	Records    int64
-	Outputs    int64
-	Rejected   int64
-	Restarts   int64
-	Partitions map[engine.TopicPartition]PartitionStatus
-}
-
-// PartitionStatus is one input partition of a deployment.
-type PartitionStatus struct {
-	engine.Position
-	Running bool // this process has a session for it
+// Close stops all workers: batches in flight are finished, or dropped when
+// ctx ends; offsets are committed. It returns once nothing of the runtime runs any more.
+func (r *Runtime) Close(ctx context.Context) error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	latest := r.latest
+	r.latest = nil
+	deployments := make([]*deployment, 0, len(r.deployments))
+	for _, d := range r.deployments {
+		deployments = append(deployments, d)
+	}
+	r.mu.Unlock()
+	r.cancel()
+	r.background.Wait()
+	errs := make([]error, len(deployments))
+	var stopping sync.WaitGroup
+	for i, d := range deployments {
+		stopping.Go(func() {
+			d.lock(context.WithoutCancel(ctx)) //nolint:errcheck // that context does not end
+			defer d.unlock()
+			errs[i] = d.stop(ctx)
+		})
+	}
+	stopping.Wait()
+	if latest != nil {
+		errs = append(errs, latest.Close(ctx))
+	}
+	r.unregister()
+	errs = append(errs, r.logs.Close(ctx))
+	return errors.Join(errs...)
 }

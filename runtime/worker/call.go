@@ -1,0 +1,228 @@
+package worker
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/millstream-io/millstream/runtime/deadletter"
+	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/runtime/host"
+	"github.com/millstream-io/millstream/sdk/abi"
+)
+
+// recordOffsetAt is where a record of the guest ABI has its offset.
+const recordOffsetAt = 16
+
+// call takes as many records from first on as one call of the guest may
+// have, not reaching end, and produces their outputs. next is the first record that is not handled:
+// behind the batch, or with a *Failure the record that stops the deployment.
+// With a *refusal the open batch is spoilt.
+func (p *partition) call(first, end int) (next int, err error) {
+	n, result, err := p.process(first, min(end-first, p.size.records))
+	var trapped *trap
+	switch {
+	case errors.As(err, &trapped):
+		return p.narrow(first, n, trapped)
+	case err != nil:
+		return first, err
+	}
+	p.trapsInARow = 0
+	return p.produce(first, n, result)
+}
+
+// trap is a failed call whose guest is spent.
+type trap struct{ cause *host.Trap }
+
+func (t *trap) Error() string { return t.cause.Error() }
+
+// process encodes records from first on, at most limit, and runs the guest on
+// them. With a *trap, n is the number of records that were or were to be in the call.
+func (p *partition) process(first, limit int) (n int, r host.Result, err error) {
+	g, input, size, n, err := p.encode(first, limit)
+	if err != nil {
+		return n, r, err
+	}
+	p.callAt = first
+	stats := p.w.config.Stats
+	started := time.Now()
+	r, err = g.Process(p.hard, host.Batch{
+		Count: n, SizeBytes: size, Input: p.session.Input(), Partition: p.tp.Partition,
+		Now: p.now, Seed: mix(p.seed, binary.LittleEndian.Uint64(input[recordOffsetAt:])),
+		Timestamps: p.stampOf,
+	})
+	took := time.Since(started)
+	stats.observeCall(took)
+	if err != nil {
+		return n, r, p.spent(err)
+	}
+	p.size.succeeded(n, r.Fuel, took)
+	stats.Fuel.Add(r.Fuel)
+	p.tally.bytesIn += int64(size)
+	return n, r, nil
+}
+
+// instance returns the partition's guest, making it if there is none.
+func (p *partition) instance() (*lodger, error) {
+	if p.guest != nil {
+		return p.guest, nil
+	}
+	g, err := p.w.takeGuest(p.hard, p.logs)
+	if err != nil {
+		if p.hard.Err() != nil {
+			return nil, p.hard.Err()
+		}
+		return nil, fmt.Errorf("start the module again: %w", err)
+	}
+	p.guest = g
+	return g, nil
+}
+
+// encode writes records into the input area of the guest; a single record
+// that is larger than the area enlarges it.
+func (p *partition) encode(first, limit int) (g *lodger, input []byte, size, n int, err error) {
+	for {
+		if g, err = p.instance(); err != nil {
+			return nil, nil, 0, 0, err
+		}
+		if input, err = g.Input(p.hard, p.size.bytes); err == nil {
+			break
+		}
+		if err = p.spent(err); !isTrap(err) || !p.size.refused() {
+			return nil, nil, 0, 1, err
+		}
+	}
+	size, n, need := p.fetch.Encode(input[:min(len(input), p.size.bytes)], first, limit)
+	if n > 0 {
+		return g, input, size, n, nil
+	}
+	if input, err = g.Input(p.hard, need); err != nil {
+		return nil, nil, 0, 1, p.spent(err)
+	}
+	if size, n, need = p.fetch.Encode(input, first, 1); n == 0 {
+		return nil, nil, 0, 1, fmt.Errorf("the record at offset %d needs %d bytes of an input area of %d", p.fetch.Record(first).Offset, need, len(input))
+	}
+	return g, input, size, n, nil
+}
+
+func isTrap(err error) bool {
+	_, ok := errors.AsType[*trap](err)
+	return ok
+}
+
+// spent takes the guest away after an error and tells a trap from the end of the worker.
+func (p *partition) spent(err error) error {
+	p.dropGuest()
+	p.w.config.Stats.Restarts.Add(1)
+	cause, ok := errors.AsType[*host.Trap](err)
+	switch {
+	case p.hard.Err() != nil:
+		return p.hard.Err()
+	case !ok || cause.Kind == host.TrapCancelled:
+		return fmt.Errorf("call the module: %w", err)
+	}
+	p.w.config.Stats.Traps.Add(1)
+	return &trap{cause}
+}
+
+// produce hands the outputs of a call to the session and applies the error policy to its rejects.
+func (p *partition) produce(first, n int, r host.Result) (next int, err error) {
+	next = first + n
+	outputs := r.Outputs
+	var stop *Failure
+	if len(r.Rejects) > 0 && p.w.policyStops() {
+		reject := r.Rejects[0]
+		n = reject.Index
+		next = first + n
+		stop = p.failureOf(next, deadletter.Failure{Kind: deadletter.KindReject, Reason: reject.Reason})
+		outputs = &before{outputs: outputs, input: n}
+		r.Rejects = nil
+		p.tally.rejected++
+	}
+	if r.OutputCount > 0 {
+		if err := p.begin(); err != nil {
+			return first, err
+		}
+		if err := p.session.Produce(p.hard, outputs); err != nil {
+			return first, p.refused(first, err)
+		}
+		p.tally.recordsOut += int64(r.OutputCount)
+		p.tally.bytesOut += int64(r.OutputBytes)
+	}
+	p.tally.recordsIn += int64(n)
+	for _, reject := range r.Rejects {
+		err := p.apply(first+reject.Index, deadletter.Failure{Kind: deadletter.KindReject, Reason: reject.Reason})
+		if err != nil {
+			return next, err
+		}
+	}
+	if stop != nil {
+		return next, stop
+	}
+	return next, nil
+}
+
+// before ends a sequence of outputs ahead of those of an input.
+type before struct {
+	outputs abi.Outputs
+	input   int
+}
+
+// Next implements abi.Outputs; entries ascend by input.
+func (b *before) Next(o *abi.Output) bool { return b.outputs.Next(o) && o.Input < b.input }
+
+// narrow finds the record that traps among the n from first on, by halves.
+func (p *partition) narrow(first, n int, t *trap) (next int, err error) {
+	switch t.cause.Kind {
+	case host.TrapFuel, host.TrapWallTime, host.TrapOutput:
+		p.size.exceeded(n)
+	}
+	if n > 1 {
+		for _, end := range [2]int{first + n/2, first + n} {
+			for first < end {
+				if p.soft.Err() != nil {
+					return first, nil // what is left is read again by whoever owns the partition then
+				}
+				if first, err = p.call(first, end); err != nil {
+					return first, err
+				}
+			}
+		}
+		return first, nil
+	}
+	p.trapsInARow++
+	failure := deadletter.Failure{Kind: deadletter.KindOf(t.cause.Kind), Reason: t.cause.Error()}
+	p.logs.Line(slog.LevelError, fmt.Sprintf("offset %d: %s", p.fetch.Record(first).Offset, failure.Reason))
+	if p.trapsInARow >= maxTrapsInARow {
+		f := p.failureOf(first, failure)
+		f.systemic = true
+		return first, f
+	}
+	if err := p.apply(first, failure); err != nil {
+		return first, err
+	}
+	p.tally.recordsIn++
+	return first + 1, nil
+}
+
+// maxTrapsInARow consecutive records on which the guest trapped mean that the module is broken, not the records.
+const maxTrapsInARow = 1000
+
+// seedOf is FNV-1a over the name of the partition.
+func seedOf(tp engine.TopicPartition) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(tp.Topic) {
+		h = (h ^ uint64(tp.Topic[i])) * 1099511628211
+	}
+	return mix(h, uint64(tp.Partition))
+}
+
+// mix is a step of SplitMix64: near inputs give far outputs.
+func mix(a, b uint64) uint64 {
+	z := a + (b+1)*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}

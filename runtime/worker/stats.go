@@ -1,0 +1,53 @@
+package worker
+
+import "sync/atomic"
+
+// Stats counts what a deployment did in this process. It outlives the workers
+// of the deployment (pause and resume go on counting). Records count
+// when the batch they were in is committed, so a batch that is tried again counts once.
+type Stats struct {
+	RecordsIn   atomic.Int64
+	RecordsOut  atomic.Int64
+	BytesIn     atomic.Int64 // in the flat form that guests see
+	BytesOut    atomic.Int64
+	Rejected    atomic.Int64 // by the guest's verdict
+	Trapped     atomic.Int64 // records on which the guest trapped
+	Refused     atomic.Int64 // records with an output that its topic does not take
+	DeadLetters atomic.Int64
+	Skipped     atomic.Int64
+	Fuel        atomic.Int64
+	Traps       atomic.Int64 // calls that trapped; narrowing one record down takes several
+	Restarts    atomic.Int64 // guests made in place of a spent one
+	Retries     atomic.Int64 // batches given up and read again
+
+	histograms
+}
+
+// Failed is the number of records that got the error policy.
+func (s *Stats) Failed() int64 {
+	return s.Rejected.Load() + s.Trapped.Load() + s.Refused.Load()
+}
+
+// tally is what the open batch adds to the stats when it is committed.
+type tally struct {
+	recordsIn, recordsOut, bytesIn, bytesOut int64
+	rejected, trapped, refused               int64
+	deadLetters, skipped                     int64
+}
+
+func (s *Stats) add(t tally) {
+	add := func(counter *atomic.Int64, n int64) {
+		if n != 0 {
+			counter.Add(n)
+		}
+	}
+	add(&s.RecordsIn, t.recordsIn)
+	add(&s.RecordsOut, t.recordsOut)
+	add(&s.BytesIn, t.bytesIn)
+	add(&s.BytesOut, t.bytesOut)
+	add(&s.Rejected, t.rejected)
+	add(&s.Trapped, t.trapped)
+	add(&s.Refused, t.refused)
+	add(&s.DeadLetters, t.deadLetters)
+	add(&s.Skipped, t.skipped)
+}
