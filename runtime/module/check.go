@@ -84,6 +84,20 @@ type export struct {
 // It takes some 10 ms per MiB and memory in proportion to the caps, whatever the
 // module claims.
 func Check(wasm []byte, caps Caps, allowedImports func(module, name string) bool) (*Report, error) {
+	c, err := checkStructure(wasm, caps, allowedImports)
+	if err != nil {
+		return nil, err
+	}
+	c.checkABI()
+	if c.fault != nil {
+		return nil, c.fault
+	}
+	c.warn()
+	return c.report, nil
+}
+
+// checkStructure is Check without the exports that make a module a guest.
+func checkStructure(wasm []byte, caps Caps, allowedImports func(module, name string) bool) (*checker, error) {
 	if err := checkForm(wasm, caps); err != nil {
 		return nil, err
 	}
@@ -99,12 +113,12 @@ func Check(wasm []byte, caps Caps, allowedImports func(module, name string) bool
 	}
 	c.sections()
 	if c.fault == nil {
-		c.finish()
+		c.counts()
 	}
 	if c.fault != nil {
 		return nil, c.fault
 	}
-	return c.report, nil
+	return c, nil
 }
 
 // sections walks all sections in order.
@@ -213,20 +227,14 @@ func (c *checker) customSection() {
 	c.report.Manifest = m
 }
 
-// finish checks what only the whole module shows.
-func (c *checker) finish() {
-	c.pos = -1
-	switch {
-	case c.bodies != len(c.funcs)-c.imported:
-		c.fail("declares %d functions and has code for %d", len(c.funcs)-c.imported, c.bodies)
-	case c.dataCount >= 0 && c.datas != c.dataCount:
-		c.fail("declares %d data segments and has %d", c.dataCount, c.datas)
+// counts compares what one section declares with what another has.
+func (c *checker) counts() {
+	if declared := len(c.funcs) - c.imported; c.bodies != declared {
+		c.failAt(-1, "declares %d functions and has code for %d", declared, c.bodies)
 	}
-	if c.fault != nil {
-		return
+	if c.dataCount >= 0 && c.datas != c.dataCount {
+		c.failAt(-1, "declares %d data segments and has %d", c.dataCount, c.datas)
 	}
-	c.checkABI()
-	c.warn()
 }
 
 func (c *checker) warn() {
