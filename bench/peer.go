@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// server is a broker in a process of its own.
+type server struct {
+	cmd     *exec.Cmd
+	address string
+}
+
+func (s *server) pid() int           { return s.cmd.Process.Pid }
+func (s *server) cpu() time.Duration { return cpuOf(s.pid()) }
+
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(os.Interrupt)
+	_ = s.cmd.Wait()
+}
+
+// serveKfake is the child's side: kfake in memory until stdin ends.
+func serveKfake() error {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in", "out"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Println(c.ListenAddrs()[0])
+	_, err = bufio.NewReader(os.Stdin).ReadString(0)
+	if err != nil && strings.Contains(err.Error(), "EOF") {
+		return nil
+	}
+	return err
+}
+
+func startKfake() (*server, error) {
+	cmd := exec.Command(os.Args[0], "-serve-kfake")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	_ = stdin // closed when this process ends, which ends the child
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("kfake did not start: %w", err)
+	}
+	return &server{cmd: cmd, address: strings.TrimSpace(line)}, nil
+}
+
+// records makes n values of size bytes of a–z.
+func values(n, size int) [][]byte {
+	buf := make([]byte, n*size)
+	for i := range buf {
+		buf[i] = 'a' + byte(i*7%26)
+	}
+	out := make([][]byte, n)
+	for i := range out {
+		out[i] = buf[i*size : (i+1)*size : (i+1)*size]
+	}
+	return out
+}
+
+// produce sends n values to topic "in" and waits for every promise; it
+// returns the wall time and the client's CPU time.
+func produce(ctx context.Context, address string, vals [][]byte, acks kgo.Acks) (wall, cpu time.Duration, err error) {
+	opts := []kgo.Opt{kgo.SeedBrokers(address), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000),
+		kgo.ProducerBatchMaxBytes(1_000_000), kgo.RequiredAcks(acks), kgo.DefaultProduceTopic("in")}
+	if acks != kgo.AllISRAcks() {
+		opts = append(opts, kgo.DisableIdempotentWrite())
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(ctx, &kgo.Record{Value: vals[0]}).FirstErr(); err != nil {
+		return 0, 0, err
+	}
+	recs := make([]kgo.Record, len(vals))
+	var failed error
+	t0, c0 := time.Now(), processCPU()
+	for i := range vals {
+		recs[i].Value = vals[i]
+		cl.Produce(ctx, &recs[i], func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed = err
+			}
+		})
+	}
+	if err := cl.Flush(ctx); err != nil {
+		return 0, 0, err
+	}
+	return time.Since(t0), processCPU() - c0, failed
+}
+
+// consume reads at least n records of topic "in" from its start.
+func consume(ctx context.Context, address string, n int) (wall, cpu time.Duration, err error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ConsumeTopics("in"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxBytes(50<<20), kgo.FetchMaxPartitionBytes(4<<20))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer cl.Close()
+	got := 0
+	t0, c0 := time.Now(), processCPU()
+	for got < n {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err(); err != nil {
+			return 0, 0, err
+		}
+		got += fs.NumRecords()
+	}
+	return time.Since(t0), processCPU() - c0, nil
+}
+
+// consumeUpperProduce is the loop that a Go program without Millstream would be: group
+// member, upper-case, produce, commit; at least once.
+func consumeUpperProduce(ctx context.Context, address string, n int) (wall, cpu time.Duration, err error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ConsumerGroup("bench"), kgo.ConsumeTopics("in"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.FetchMaxBytes(50<<20), kgo.FetchMaxPartitionBytes(4<<20),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(200_000), kgo.DefaultProduceTopic("out"), kgo.ProducerBatchMaxBytes(1_000_000))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer cl.Close()
+	var t0 time.Time
+	var c0 time.Duration
+	var failed error
+	for got := 0; got < n; {
+		fs := cl.PollRecords(ctx, 10_000)
+		if err := fs.Err(); err != nil {
+			return 0, 0, err
+		}
+		if t0.IsZero() {
+			t0, c0 = time.Now(), processCPU()
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			got++
+			cl.Produce(ctx, &kgo.Record{Key: r.Key, Value: bytes.ToUpper(r.Value), Timestamp: r.Timestamp}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					failed = err
+				}
+			})
+		})
+		if err := cl.Flush(ctx); err != nil {
+			return 0, 0, err
+		}
+		if err := errors.Join(failed, cl.CommitUncommittedOffsets(ctx)); err != nil {
+			return 0, 0, err
+		}
+	}
+	return time.Since(t0), processCPU() - c0, nil
+}
+
+// createTopic makes a topic with one partition; an existing one is fine.
+func createTopic(ctx context.Context, address, name string) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(address))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 1, 1
+	req.Topics = append(req.Topics, topic)
+	_, err = req.RequestWith(ctx, cl)
+	return err
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+type bench struct {
+	binary string
+	dir    string
+	bytes  int
+	guest  []byte
+	// identity and upper keep the embedded path's figures by record size, for later sections.
+	identity, upper map[int]pathRun
+}
+
+var sizes = []int{100, 1024}
+
+func (b *bench) run(ctx context.Context, only []string) error {
+	machine()
+	var err error
+	if b.guest, err = buildGuest(b.dir); err != nil {
+		return err
+	}
+	b.identity, b.upper = map[int]pathRun{}, map[int]pathRun{}
+	sections := []struct {
+		name string
+		run  func(context.Context) error
+	}{{"path", b.path}, {"peer", b.peer}, {"broker", b.broker}, {"fuel", b.fuel}, {"live", b.live}}
+	for _, s := range sections {
+		if !slices.Contains(only, s.name) {
+			continue
+		}
+		if err := s.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func title(format string, args ...any) { fmt.Printf("\n## "+format+"\n\n", args...) }
+
+// ratio prints one ratio against its goal.
+func ratio(what string, value float64, goal string) {
+	fmt.Printf("  %-66s %8.2f   goal %s\n", what, value, goal)
+}
+
+// path: the embedded path against the sum of its unavoidable steps.
+func (b *bench) path(ctx context.Context) error {
+	title("Embedded path, log → guest → log: one partition, identity, fuel on, uncompressed; CPU per record")
+	for _, size := range sizes {
+		w, err := newWork(b.dir, size)
+		if err != nil {
+			return err
+		}
+		g, err := newBareGuest(ctx, b.guest, true, false)
+		if err != nil {
+			return err
+		}
+		g.load(w.flat, w.count)
+		steps := w.steps(func() error { return g.run(ctx) })
+		cost, err := w.measure(steps)
+		w.close()
+		_ = g.runtime.Close(ctx)
+		if err != nil {
+			return err
+		}
+		sum := 0.0
+		fmt.Printf("  %d B values, %d records a batch\n", size, w.count)
+		for i, s := range steps {
+			fmt.Printf("    %-34s %8.1f ns   (%.1f–%.1f)\n", s.name, cost[i].median, cost[i].min, cost[i].max)
+			sum += cost[i].median
+		}
+		run, err := b.best(ctx, "identity", size)
+		if err != nil {
+			return err
+		}
+		b.identity[size] = run
+		fmt.Printf("    %-34s %8.1f ns\n    %-34s %8.1f ns   %.2f M records/s of wall time\n", "sum of the steps", sum,
+			"the path", run.nsPerRecord(), float64(run.records)/run.wall.Seconds()/1e6)
+		ratio(fmt.Sprintf("path / sum of steps, %d B", size), run.nsPerRecord()/sum, "≤ 2.5")
+	}
+	return nil
+}
+
+// best is the median of three passes by CPU.
+func (b *bench) best(ctx context.Context, mode string, size int) (pathRun, error) {
+	var runs []pathRun
+	for range 3 {
+		r, err := path(ctx, b.guest, map[string]string{"mode": mode}, size, b.bytes/size)
+		if err != nil {
+			return r, err
+		}
+		runs = append(runs, r)
+	}
+	slices.SortFunc(runs, func(x, y pathRun) int { return int(x.cpu - y.cpu) })
+	return runs[1], nil
+}
+
+// peer: consume, upper-case, produce, against a Go program with franz-go and kfake.
+func (b *bench) peer(ctx context.Context) error {
+	title("Consume, upper-case, produce: embedded against franz-go + kfake (client and server)")
+	for _, size := range sizes {
+		ours, err := b.best(ctx, "upper", size)
+		if err != nil {
+			return err
+		}
+		b.upper[size] = ours
+		n := min(1_000_000, b.bytes/size)
+		var walls, cpus []float64
+		for range 3 {
+			s, err := startKfake()
+			if err != nil {
+				return err
+			}
+			if _, _, err := produce(ctx, s.address, values(n, size), kgo.AllISRAcks()); err != nil {
+				return err
+			}
+			server := s.cpu()
+			wall, cpu, err := consumeUpperProduce(ctx, s.address, n)
+			if err != nil {
+				return err
+			}
+			walls = append(walls, float64(wall)/float64(n))
+			cpus = append(cpus, float64(cpu+s.cpu()-server)/float64(n))
+			s.stop()
+		}
+		wall, cpu := summarize(walls), summarize(cpus)
+		ourWall := float64(ours.wall) / float64(ours.records)
+		fmt.Printf("  %d B: ours %.0f ns CPU, %.0f ns wall a record; franz-go + kfake %.0f ns CPU (%.0f–%.0f), %.0f ns wall (%.0f–%.0f)\n",
+			size, ours.nsPerRecord(), ourWall, cpu.median, cpu.min, cpu.max, wall.median, wall.min, wall.max)
+		ratio(fmt.Sprintf("peer / ours, rate by wall time, %d B", size), wall.median/ourWall, "≥ 4")
+		ratio(fmt.Sprintf("peer / ours, CPU, %d B", size), cpu.median/ours.nsPerRecord(), "–")
+	}
+	return nil
+}
+
+// broker: server CPU of produce and consume, ours against kfake, same client.
+func (b *bench) broker(ctx context.Context) error {
+	title("Broker: server CPU per record, same client, each server in its own process")
+	for _, size := range sizes {
+		n := min(1_000_000, b.bytes/size)
+		vals := values(n, size)
+		var figures [2][2][]float64 // [ours, kfake][produce, consume]
+		for round := range 3 {
+			for _, which := range []int{round % 2, 1 - round%2} {
+				p, c, err := b.brokerRound(ctx, which == 0, vals, fmt.Sprintf("broker-%d-%d", size, round))
+				if err != nil {
+					return err
+				}
+				figures[which][0] = append(figures[which][0], p)
+				figures[which][1] = append(figures[which][1], c)
+			}
+		}
+		for i, what := range []string{"produce (acks=1)", "consume"} {
+			ours, peer := summarize(figures[0][i]), summarize(figures[1][i])
+			fmt.Printf("  %d B %-17s ours %.0f ns (%.0f–%.0f), kfake %.0f ns (%.0f–%.0f)\n", size, what, ours.median, ours.min, ours.max, peer.median, peer.min, peer.max)
+			ratio(fmt.Sprintf("ours / kfake, %s, %d B", what, size), ours.median/peer.median, "≤ 0.7")
+		}
+	}
+	return nil
+}
+
+func (b *bench) brokerRound(ctx context.Context, ours bool, vals [][]byte, name string) (produceNs, consumeNs float64, err error) {
+	var s *server
+	if ours {
+		s, _, _, err = startMillstream(b.binary, filepath.Join(b.dir, name))
+	} else {
+		s, err = startKfake()
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	defer s.stop()
+	if err := createTopic(ctx, s.address, "in"); err != nil {
+		return 0, 0, err
+	}
+	before := s.cpu()
+	if _, _, err := produce(ctx, s.address, vals, kgo.LeaderAck()); err != nil {
+		return 0, 0, err
+	}
+	produced := s.cpu()
+	if _, _, err := consume(ctx, s.address, len(vals)); err != nil {
+		return 0, 0, err
+	}
+	n := float64(len(vals))
+	return float64(produced-before) / n, float64(s.cpu()-produced) / n, nil
+}
+
+// fuel: what metering costs on the whole path, and what it buys.
+func (b *bench) fuel(ctx context.Context) error {
+	title("Fuel metering")
+	for _, mode := range []string{"identity", "upper"} {
+		for _, size := range sizes {
+			with, without, err := b.guestCost(ctx, mode, size)
+			if err != nil {
+				return err
+			}
+			known := b.identity
+			if mode == "upper" {
+				known = b.upper
+			}
+			run, ok := known[size]
+			if !ok {
+				if run, err = b.best(ctx, mode, size); err != nil {
+					return err
+				}
+			}
+			whole := run.nsPerRecord()
+			fmt.Printf("  %s, %d B: guest %.1f ns with, %.1f ns without; whole path %.1f ns\n", mode, size, with.median, without.median, whole)
+			ratio(fmt.Sprintf("whole path with / without fuel, %s, %d B", mode, size), whole/(whole-with.median+without.median), "≤ 1.15")
+		}
+	}
+	return b.runaway(ctx)
+}
+
+func (b *bench) guestCost(ctx context.Context, mode string, size int) (with, without sample, err error) {
+	w, err := newWork(b.dir, size)
+	if err != nil {
+		return with, without, err
+	}
+	defer w.close()
+	var steps []step
+	for _, metered := range []bool{true, false} {
+		g, err := newBareGuest(ctx, b.guest, metered, mode == "upper")
+		if err != nil {
+			return with, without, err
+		}
+		defer func() { _ = g.runtime.Close(ctx) }()
+		g.load(w.flat, w.count)
+		steps = append(steps, step{mode, func(int) error { return g.run(ctx) }})
+	}
+	cost, err := w.measure(steps)
+	if err != nil {
+		return with, without, err
+	}
+	return cost[0], cost[1], nil
+}
+
+// live: what a user of a running server sees.
+func (b *bench) live(ctx context.Context) error {
+	title("A running server")
+	r, err := live(ctx, b.binary, b.guest, b.dir)
+	if err != nil {
+		return err
+	}
+	row := func(what string, value any, goal string) { fmt.Printf("  %-66s %10v   goal %s\n", what, value, goal) }
+	row("binary, MB", fmt.Sprintf("%.1f", float64(r.binaryBytes)/1e6), "≤ 40")
+	row("start on an empty directory until ready, median", quantile(r.ready, 0.5).Round(time.Millisecond/10), "≤ 100ms")
+	row("resident when idle, MB, largest", fmt.Sprintf("%.1f", float64(r.residentBytes)/1e6), "≤ 40")
+	row(fmt.Sprintf("deploy of a module of %d KB, whole command", r.moduleBytes/1000), r.deployed.Round(time.Millisecond), "≤ 300ms")
+	row("first output after deploy, from produce", r.firstOutput.Round(time.Millisecond/10), "–")
+	row("produce → output, idle topic, p50", quantile(r.latency, 0.5).Round(time.Millisecond/100), "–")
+	row("produce → output, idle topic, p99", quantile(r.latency, 0.99).Round(time.Millisecond/100), "≤ 50ms")
+	return nil
+}
