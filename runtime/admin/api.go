@@ -1,13 +1,21 @@
 // Package admin is the control API of a server or worker over HTTP, and its
 // client: deployments, modules, health, metrics. The API speaks JSON; errors
 // are RFC 9457 problems whose detail names the fix.
+//
+// It is plain net/http: there are nine routes, two of which take raw bytes, and
+// the errors come from one table, so that a framework such as huma (1.1 MB of binary, a
+// reflection layer and an error shape of its own) would save a few lines of decoding.
+//
+// The API has no authentication: whoever reaches the port controls the
+// deployments. Web pages do not: requests from another origin are refused, and on a
+// loopback address so are requests for a name that is not this machine's (DNS
+// rebinding). Requests are bounded in size, header, time and, where they carry modules, number.
 package admin
 
 import (
-	"context"
-	"io"
 	"time"
 
+	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/module"
 )
@@ -21,6 +29,13 @@ const (
 	PathMetrics     = "/metrics"
 	PathHealth      = "/healthz"
 	PathReady       = "/readyz"
+)
+
+// Largest bodies of requests, in bytes.
+const (
+	MaxModuleBytes  = 16 << 20 // the pre-check's own cap is lower and explains itself
+	MaxAssetBytes   = catalog.MaxBlobBytes
+	maxRequestBytes = 2 << 20 // of a DeployRequest
 )
 
 // Info tells about the process behind the API.
@@ -85,7 +100,7 @@ type PartitionStatus struct {
 type Problem struct {
 	Type   string `json:"type,omitempty"`
 	Title  string `json:"title"`
-	Status int    `json:"status"` // HTTP status: 400 invalid, 404 not found, 409 conflict, 422 refused module, 503 not ready
+	Status int    `json:"status"` // HTTP status; problems.go has the table
 	Detail string `json:"detail"`
 }
 
@@ -95,16 +110,4 @@ func (p *Problem) Error() string {
 		return p.Detail
 	}
 	return p.Title
-}
-
-type clientMethods interface {
-	Info(ctx context.Context) (*Info, error)
-	UploadModule(ctx context.Context, wasm io.Reader, sizeBytes int64) (*ModuleInfo, error)
-	UploadAsset(ctx context.Context, b io.Reader, sizeBytes int64) (*AssetInfo, error)
-	Deploy(ctx context.Context, r DeployRequest) (*Status, error)
-	List(ctx context.Context) ([]Status, error)
-	Get(ctx context.Context, name string) (*Status, error)
-	Pause(ctx context.Context, name string) (*Status, error)
-	Resume(ctx context.Context, name string) (*Status, error)
-	Delete(ctx context.Context, name string) error
 }
