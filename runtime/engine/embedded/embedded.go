@@ -1,13 +1,103 @@
 // Package embedded is the engine over the broker in the same process: no
-// socket, no client library, batches are read from the page cache and written
-// with one append.
+// socket, no client library. Batches are read from the page cache, decoded
+// straight into the guest's flat form, and outputs are encoded straight into
+// record batches that are written with one append per output partition and
+// commit.
+//
+// Its members are true members of the consumer group, side by side with any
+// Kafka client: they speak the consumer protocol ("cooperative-sticky", and
+// "range" where a foreign member knows nothing better), and assign for everybody
+// when they lead. They hear of a rebalance at once instead of with their next heartbeat.
+//
+// Durability: Commit returns with the outputs visible to readers and in the page
+// cache. A committer of each session then waits until the inputs and the outputs
+// survive a power cut, and only then hands the offset to the group's
+// coordinator: at once when the session was idle, else at most about 100 ms or
+// 2 MiB of outputs later, so that a busy session shares its flushes.
+//
+// Memory of a session: one read buffer of the size asked for in Poll, what its
+// compressed batches decompress to, and one buffer per output partition of up
+// to the bytes of a commit.
 package embedded
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/runtime/engine"
 )
 
+// Options set what New leaves at its default.
+type Options struct {
+	Logger *slog.Logger
+	// SessionTimeout and RebalanceTimeout are those of a member, as Kafka's
+	// session.timeout.ms and max.poll.interval.ms; defaults 30 s and 60 s. The latter is also how long
+	// a session whose partition is being taken away has to close.
+	SessionTimeout, RebalanceTimeout time.Duration
+}
+
+type embedded struct {
+	topics  *topic.Topics
+	groups  *group.Coordinator
+	log     *slog.Logger
+	session time.Duration
+	rejoin  time.Duration
+	// spread chooses the partition of records without a key that Append writes.
+	spread atomic.Uint32
+}
+
 // New returns the engine over a broker's topics and groups.
-func New(topics *topic.Topics, groups *group.Coordinator) engine.Engine { panic("stub") }
+func New(topics *topic.Topics, groups *group.Coordinator) engine.Engine {
+	return NewWith(topics, groups, Options{})
+}
+
+// NewWith is New with options.
+func NewWith(topics *topic.Topics, groups *group.Coordinator, o Options) engine.Engine {
+	return &embedded{
+		topics: topics, groups: groups,
+		log:     cmp.Or(o.Logger, slog.Default()),
+		session: cmp.Or(o.SessionTimeout, 30*time.Second),
+		rejoin:  cmp.Or(o.RebalanceTimeout, 60*time.Second),
+	}
+}
+
+// Join becomes a member of the group.
+func (e *embedded) Join(_ context.Context, g engine.Group) (engine.Member, error) {
+	if g.Name == "" {
+		return nil, fmt.Errorf("join: %w: it is empty", group.ErrInvalidGroupID)
+	}
+	if len(g.Inputs) == 0 {
+		return nil, fmt.Errorf("join group %q: it has no inputs", g.Name)
+	}
+	return newMember(e, g), nil
+}
+
+// explain wraps what the broker says in the engine's errors.
+func explain(err error) error {
+	var is error
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, topic.ErrUnknownTopic), errors.Is(err, topic.ErrUnknownPartition):
+		is = engine.ErrUnknownTopic
+	case errors.Is(err, topic.ErrMessageTooLarge):
+		is = engine.ErrTooLarge
+	case errors.Is(err, commitlog.ErrCorrupt), errors.Is(err, record.ErrCorrupt),
+		errors.Is(err, record.ErrTruncated), errors.Is(err, record.ErrTooLarge):
+		is = engine.ErrCorrupt
+	case errors.Is(err, commitlog.ErrClosed), errors.Is(err, group.ErrClosed):
+		is = engine.ErrClosed
+	default:
+		is = engine.ErrStorage
+	}
+	return fmt.Errorf("%w: %w", is, err)
+}

@@ -1,0 +1,208 @@
+package embedded
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/topic"
+	"github.com/millstream-io/millstream/runtime/engine"
+)
+
+// rebalance joins once and takes what it is given. settled is false when
+// the member has let partitions go and has to join again for others to get them.
+func (m *member) rebalance() (settled bool, err error) {
+	m.dropStale()
+	if m.eager {
+		m.release(m.owned())
+	}
+	joined, err := m.join()
+	if err != nil {
+		return false, err
+	}
+	m.update(func() { m.id.MemberID, m.id.Generation = joined.MemberID, joined.Generation })
+	m.eager = joined.Protocol != strategyCooperative
+	if m.eager {
+		// The group came down to a protocol that knows no keeping of partitions.
+		m.drop(m.owned())
+	}
+	m.leading = joined.Leader == joined.MemberID && !joined.SkipAssign
+	id, _ := m.identity()
+	request := group.SyncRequest{
+		Group: m.g.Name, MemberID: id.MemberID, Generation: id.Generation,
+		ProtocolType: joined.ProtocolType, Protocol: joined.Protocol,
+	}
+	if m.leading {
+		request.Assignments = m.assign(joined)
+	}
+	synced, err := m.e.groups.Sync(m.ctx, request)
+	if err != nil {
+		return false, err
+	}
+	m.update(func() {}) // commits that waited for the generation go on
+	partitions, err := group.DecodeAssignment(synced.Assignment)
+	if err != nil {
+		return false, fmt.Errorf("assignment from member %q: %w", joined.Leader, err)
+	}
+	return m.take(partitions)
+}
+
+func (m *member) join() (group.JoinResponse, error) {
+	m.mu.Lock()
+	subscription := group.Subscription{Topics: slices.Clone(m.g.Inputs), Generation: m.id.Generation}
+	id := m.id.MemberID
+	for _, s := range m.sortedSessions() {
+		subscription.Owned = append(subscription.Owned, group.TopicPartition(s.Partition()))
+	}
+	m.mu.Unlock()
+	slices.Sort(subscription.Topics)
+	subscription.Topics = slices.Compact(subscription.Topics)
+	cooperative := subscription
+	cooperative.UserData = generationData(subscription.Generation)
+	return m.e.groups.Join(m.ctx, group.JoinRequest{
+		Group: m.g.Name, MemberID: id,
+		ClientID: m.g.Client, ClientHost: "in-process",
+		SessionTimeout: m.e.session, RebalanceTimeout: m.e.rejoin,
+		ProtocolType: group.ConsumerProtocolType,
+		Protocols: []group.Protocol{
+			{Name: strategyCooperative, Metadata: cooperative.Encode()},
+			{Name: strategyRange, Metadata: subscription.Encode()},
+		},
+		Reason: "assignment needed",
+	})
+}
+
+// generationData is where leaders of before version 2 of the format look for the generation.
+func generationData(generation int32) []byte {
+	return []byte{byte(generation >> 24), byte(generation >> 16), byte(generation >> 8), byte(generation)}
+}
+
+// assign makes the assignment of all members and remembers the topics it was made from.
+func (m *member) assign(joined group.JoinResponse) map[string][]byte {
+	subscribers := subscribersOf(joined.Members)
+	m.assigned, m.counts = map[string]topic.ID{}, map[string]int{}
+	for _, name := range topicsOf(subscribers) {
+		info, _ := m.e.topics.Lookup(name)
+		m.assigned[name], m.counts[name] = info.ID, info.Partitions
+	}
+	result := assignRange
+	if joined.Protocol == strategyCooperative {
+		result = assignCooperative
+	}
+	encoded := map[string][]byte{}
+	for id, partitions := range result(subscribers, m.counts) {
+		encoded[id] = group.EncodeAssignment(partitions)
+	}
+	return encoded
+}
+
+// dropStale fences sessions whose topic is not the one they were opened on.
+func (m *member) dropStale() {
+	stale := slices.DeleteFunc(m.owned(), func(s *session) bool {
+		info, ok := m.e.topics.Lookup(s.tp.Topic)
+		return ok && info.ID == s.partition.TopicID()
+	})
+	m.drop(stale)
+}
+
+// take makes the sessions those of an assignment.
+func (m *member) take(partitions []group.TopicPartition) (settled bool, err error) {
+	wanted := map[engine.TopicPartition]bool{}
+	for _, tp := range partitions {
+		wanted[engine.TopicPartition(tp)] = true
+	}
+	lost := slices.DeleteFunc(m.owned(), func(s *session) bool { return wanted[s.tp] })
+	var fresh []engine.TopicPartition
+	m.mu.Lock()
+	for tp := range wanted {
+		if m.sessions[tp] == nil {
+			fresh = append(fresh, tp)
+		}
+	}
+	m.mu.Unlock()
+	opened, err := m.openSessions(fresh)
+	if err != nil {
+		return false, err
+	}
+	if first := m.version == 0; len(opened) > 0 || first {
+		m.update(func() {
+			for _, s := range opened {
+				m.sessions[s.tp] = s
+			}
+			m.version++
+		})
+	}
+	m.e.log.Info("member has its assignment", slog.String("group", m.g.Name), slog.Int("partitions", len(wanted)),
+		slog.Int("new", len(opened)), slog.Int("given_up", len(lost)))
+	m.release(lost)
+	// What was given up is free for others only in the next generation.
+	return len(lost) == 0 || m.eager, nil
+}
+
+// openSessions opens sessions at what the group has committed, else at the group's start position.
+func (m *member) openSessions(partitions []engine.TopicPartition) ([]*session, error) {
+	if len(partitions) == 0 {
+		return nil, nil
+	}
+	wanted := make([]group.TopicPartition, 0, len(partitions))
+	for _, tp := range partitions {
+		wanted = append(wanted, group.TopicPartition(tp))
+	}
+	committed, err := m.e.groups.Offsets(m.ctx, m.g.Name, wanted)
+	if err != nil {
+		return nil, err
+	}
+	var opened []*session
+	for _, tp := range partitions {
+		input := slices.Index(m.g.Inputs, tp.Topic)
+		p, err := m.e.topics.Partition(tp.Topic, tp.Partition)
+		if input < 0 || err != nil {
+			// A foreign leader's mistake, or the topic went meanwhile: the next rebalance tells.
+			m.e.log.Warn("assigned partition is left alone", slog.String("group", m.g.Name), slog.String("topic", tp.Topic),
+				slog.Int("partition", int(tp.Partition)), slog.Any("error", err))
+			continue
+		}
+		at, known := committed[group.TopicPartition(tp)]
+		position := at.Offset
+		if !known {
+			if position, err = m.startOf(p); err != nil {
+				closeAll(opened)
+				return nil, err
+			}
+		}
+		s := newSession(m, tp, input, p, position)
+		if !known {
+			// From here on the start is what it is: "latest" must not move with the next restart.
+			s.committer.commit(position)
+		}
+		opened = append(opened, s)
+	}
+	return opened, nil
+}
+
+func closeAll(sessions []*session) {
+	for _, s := range sessions {
+		s.fence()
+	}
+}
+
+// startOf is where a partition begins that the group has never committed.
+func (m *member) startOf(p *topic.Partition) (int64, error) {
+	bounds := p.Offsets()
+	switch m.g.Start.Kind {
+	case engine.StartEarliest:
+		return bounds.LogStart, nil
+	case engine.StartOffset:
+		return min(max(m.g.Start.Offset, bounds.LogStart), bounds.HighWatermark), nil
+	case engine.StartTimestamp:
+		offset, _, ok, err := p.OffsetForTimestamp(m.g.Start.Timestamp.UnixMilli())
+		if err != nil {
+			return 0, fmt.Errorf("find the start of %s-%d: %w", p.Topic(), p.Index(), err)
+		}
+		if ok {
+			return offset, nil
+		}
+	}
+	return bounds.HighWatermark, nil
+}
