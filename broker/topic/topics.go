@@ -170,6 +170,14 @@ func (t *Topics) Validate(name string, partitions int, configs map[string]string
 // ValidateConfigs reports whether SetConfigs would take configs.
 func (t *Topics) ValidateConfigs(configs map[string]string) error { return t.configs.validate(configs) }
 
+// ValidateConfigName reports whether there is a topic config of that name.
+func (t *Topics) ValidateConfigName(name string) error {
+	if _, ok := t.configs.defs[name]; !ok {
+		return fmt.Errorf("%w: unknown topic config %q", ErrInvalidConfig, name)
+	}
+	return nil
+}
+
 // metricName is the name in the tools that cannot tell '.' from '_'.
 func metricName(name string) string { return strings.ReplaceAll(name, ".", "_") }
 
@@ -409,4 +417,10 @@ func (t *Topics) closeLogs(ctx context.Context) error {
 		}
 	}
 	return errors.Join(g.Wait(), t.meta.Close(ctx))
+}
+
+// Disk returns the directory of the logs and the bytes left on its disk.
+func (t *Topics) Disk() (dir string, freeBytes int64, err error) {
+	freeBytes, err = t.o.FS.FreeBytes(t.o.Dir)
+	return t.o.Dir, freeBytes, err
 }

@@ -1,0 +1,74 @@
+package kafka
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const keyApiVersions = 18
+
+// apis are all rows of requests that are served, sorted by key.
+func apis() []api {
+	rows := []api{
+		{0, "Produce", 3, 13, 0, (*Service).produce, "acks=all after fsync; versions 0 to 2 are listed and not served: old librdkafka compresses only then; no transactions"},
+		{1, "Fetch", 4, 18, 4, (*Service).fetch, "long poll wakes on append; every fetch is a full one (session id 0)"},
+		{2, "ListOffsets", 1, 11, 1, (*Service).listOffsets, "all special timestamps; no tiered storage"},
+		{3, "Metadata", 0, 13, 0, (*Service).metadata, "creates topics where server and request allow it"},
+		{keyApiVersions, "ApiVersions", 0, 4, 0, (*Service).apiVersions, "no features finalized"},
+		{19, "CreateTopics", 2, 7, 2, (*Service).createTopics, "replication factors above 1 are accepted, 1 is kept"},
+		{20, "DeleteTopics", 1, 6, 1, (*Service).deleteTopics, ""},
+		{21, "DeleteRecords", 0, 2, 0, (*Service).deleteRecords, ""},
+		{22, "InitProducerId", 0, 5, 0, (*Service).initProducerID, "idempotent producers; a transactional id is refused"},
+		{23, "OffsetForLeaderEpoch", 2, 4, 2, (*Service).offsetForLeaderEpoch, "the leader epoch is always 0"},
+		{32, "DescribeConfigs", 1, 4, 1, (*Service).describeConfigs, "topics and the broker"},
+		{33, "AlterConfigs", 0, 2, 0, (*Service).alterConfigs, "topics"},
+		{35, "DescribeLogDirs", 1, 5, 1, (*Service).describeLogDirs, ""},
+		{37, "CreatePartitions", 0, 3, 0, (*Service).createPartitions, ""},
+		{44, "IncrementalAlterConfigs", 0, 1, 0, (*Service).incrementalAlterConfigs, "topics"},
+		{60, "DescribeCluster", 0, 2, 0, (*Service).describeCluster, "one broker, which is the controller"},
+	}
+	rows = append(rows, groupAPIs()...)
+	slices.SortFunc(rows, func(a, b api) int { return cmp.Compare(a.key, b.key) })
+	return rows
+}
+
+// api returns the row of a key, nil if the request is not served.
+func (s *Service) api(key int16) *api {
+	s.tableOnce.Do(func() {
+		s.table = make([]*api, kmsg.MaxKey+1)
+		for _, a := range apis() {
+			s.table[a.key] = &a
+		}
+	})
+	if key < 0 || int(key) >= len(s.table) {
+		return nil
+	}
+	return s.table[key]
+}
+
+// Name returns the name of a request by its key, "" if it is not served.
+func (s *Service) Name(key int16) string {
+	if a := s.api(key); a != nil {
+		return a.name
+	}
+	return ""
+}
+
+// supportedTable is the table of SUPPORTED.md.
+func supportedTable() string {
+	var b strings.Builder
+	b.WriteString("# Served requests\n\nWritten by `go test ./broker/kafka -run Supported -update` from the table in apis.go.\n\n")
+	b.WriteString("| key | request | versions | notes |\n|--:|---|---|---|\n")
+	for _, a := range apis() {
+		versions := fmt.Sprintf("%d–%d", a.min, a.max)
+		if a.advertisedMin != a.min {
+			versions += fmt.Sprintf(", listed from %d", a.advertisedMin)
+		}
+		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", a.key, a.name, versions, a.notes)
+	}
+	return b.String()
+}

@@ -1,0 +1,127 @@
+package kafka
+
+import (
+	"encoding/binary"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+)
+
+// The response of Fetch is encoded by hand, so that the log reads its batches
+// right into the response. fetch_encode_test.go holds it to kmsg's decoder.
+
+// Versions in which the response of Fetch changed.
+const (
+	fetchLogStart  = 5
+	fetchSessions  = 7
+	fetchReplica   = 11
+	fetchFlexible  = 12
+	fetchTopicID   = 13
+	usualSizeBytes = 3 // bytes of the length of 16 KiB to 2 MiB
+)
+
+// encode builds the response behind prefix.
+func (f *fetchPlan) encode(prefix []byte) {
+	f.bytes, f.failed = 0, false
+	flexible := f.version >= fetchFlexible
+	b := kbin.AppendInt32(prefix, 0) // throttle time
+	if f.version >= fetchSessions {
+		b = kbin.AppendInt16(b, f.errorCode)
+		b = kbin.AppendInt32(b, 0) // session id
+	}
+	b = appendArrayLen(b, len(f.topics), flexible)
+	for i := range f.topics {
+		t := &f.topics[i]
+		switch {
+		case f.version >= fetchTopicID:
+			b = kbin.AppendUuid(b, t.id)
+		case flexible:
+			b = kbin.AppendCompactString(b, t.name)
+		default:
+			b = kbin.AppendString(b, t.name)
+		}
+		b = appendArrayLen(b, len(t.partitions), flexible)
+		for j := range t.partitions {
+			b = f.encodePartition(b, &t.partitions[j])
+		}
+		if flexible {
+			b = append(b, 0) // tags
+		}
+	}
+	if flexible {
+		b = append(b, 0) // tags
+	}
+	f.out = b
+}
+
+func appendArrayLen(b []byte, n int, flexible bool) []byte {
+	if flexible {
+		return kbin.AppendCompactArrayLen(b, n)
+	}
+	return kbin.AppendArrayLen(b, n)
+}
+
+// encodePartition reads the records first and fills in error and offsets
+// behind: the high watermark must not be older than the records.
+func (f *fetchPlan) encodePartition(b []byte, p *fetchPartition) []byte {
+	flexible := f.version >= fetchFlexible
+	b = kbin.AppendInt32(b, p.index)
+	fixedAt := len(b)
+	b = append(b, make([]byte, 2+8+8)...) // error, high watermark, last stable offset
+	if f.version >= fetchLogStart {
+		b = append(b, make([]byte, 8)...)
+	}
+	b = f.appendAborted(b, flexible)
+	if f.version >= fetchReplica {
+		b = kbin.AppendInt32(b, -1) // preferred read replica
+	}
+	b, err := f.appendRecords(b, p, flexible)
+	if flexible {
+		b = append(b, 0) // tags
+	}
+	if err != nil {
+		f.failed = true
+	}
+	o := offsetsOf(p, err)
+	binary.BigEndian.PutUint16(b[fixedAt:], uint16(code(err)))
+	binary.BigEndian.PutUint64(b[fixedAt+2:], uint64(o.HighWatermark))
+	binary.BigEndian.PutUint64(b[fixedAt+10:], uint64(o.LastStable))
+	if f.version >= fetchLogStart {
+		binary.BigEndian.PutUint64(b[fixedAt+18:], uint64(o.LogStart))
+	}
+	return b
+}
+
+// appendAborted lists no aborted transactions: null for readers of everything.
+func (f *fetchPlan) appendAborted(b []byte, flexible bool) []byte {
+	if flexible {
+		return kbin.AppendCompactNullableArrayLen(b, 0, !f.committed)
+	}
+	return kbin.AppendNullableArrayLen(b, 0, !f.committed)
+}
+
+// appendRecords appends a partition's records with their length in front.
+func (f *fetchPlan) appendRecords(b []byte, p *fetchPartition, flexible bool) ([]byte, error) {
+	lengthAt := len(b)
+	reserved := 4
+	if flexible {
+		reserved = usualSizeBytes
+	}
+	b = append(b, make([]byte, reserved)...)
+	from := len(b)
+	b, err := f.read(p, b)
+	n := len(b) - from
+	f.bytes += n
+	if !flexible {
+		binary.BigEndian.PutUint32(b[lengthAt:], uint32(n))
+		return b, err
+	}
+	// A compact length is 1 + n in a varint; the records move if it is not of the usual size.
+	want := kbin.UvarintLen(uint32(n + 1))
+	if want > reserved {
+		b = append(b, make([]byte, want-reserved)...)
+	}
+	copy(b[lengthAt+want:], b[from:from+n])
+	b = b[:lengthAt+want+n]
+	binary.PutUvarint(b[lengthAt:lengthAt+want], uint64(n+1))
+	return b, err
+}
