@@ -5,12 +5,20 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/kafka"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
+	"github.com/millstream-io/millstream/broker/wire"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -26,26 +34,156 @@ type Options struct {
 	DefaultPartitions int                   // default 1
 	TopicDefaults     map[string]string     // topic configs by Kafka's names
 	MaxConnections    int                   // default 10,000
-	MaxFrameBytes     int                   // largest request; default 100 MiB
+	MaxPerAddress     int                   // connections from one address; default 1,000
+	MaxFrameBytes     int                   // largest Produce request; default 100 MiB
 }
 
-// Broker is an open broker.
-type Broker struct{}
+// lockName is the file whose lock says that the directory is in use.
+const lockName = "LOCK"
+
+// Broker is an open broker. Its methods are safe for concurrent use.
+type Broker struct {
+	lock    io.Closer
+	topics  *topic.Topics
+	groups  *group.Coordinator
+	service *kafka.Service
+	server  *wire.Server
+	metrics *metrics
+
+	closeOnce sync.Once
+	closeErr  error
+}
 
 // Open locks the directory, recovers the logs and replays the coordinators.
-func Open(ctx context.Context, o Options) (*Broker, error) { panic("stub") }
+func Open(ctx context.Context, o Options) (*Broker, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	host, port, err := splitAdvertised(o.AdvertisedAddress)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.FS.MkdirAll(o.Dir); err != nil {
+		return nil, fmt.Errorf("create data directory: %w", err)
+	}
+	b := &Broker{}
+	if b.lock, err = o.FS.Lock(filepath.Join(o.Dir, lockName)); err != nil {
+		return nil, fmt.Errorf("data directory %s is in use by another process: %w", o.Dir, err)
+	}
+	if err := b.open(ctx, &o, host, port); err != nil {
+		return nil, errors.Join(err, b.release(context.WithoutCancel(ctx)))
+	}
+	return b, nil
+}
 
-// Serve accepts connections on l until Close; it may be called for several listeners.
-func (b *Broker) Serve(l net.Listener) error { panic("stub") }
+func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) (err error) {
+	b.topics, err = topic.Open(ctx, topic.Options{FS: o.FS, Dir: o.Dir, Logger: o.Logger,
+		Defaults: o.TopicDefaults, DefaultPartitions: o.DefaultPartitions})
+	if err != nil {
+		return err
+	}
+	if b.groups, err = group.Open(ctx, group.Options{Topics: b.topics, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open group coordinator: %w", err)
+	}
+	b.service = &kafka.Service{
+		Config: kafka.Config{ClusterID: b.ClusterID(), NodeID: o.NodeID, AdvertisedHost: host, AdvertisedPort: port,
+			AutoCreateTopics: !o.NoAutoCreate, DefaultPartitions: o.DefaultPartitions},
+		Topics: b.topics,
+		Groups: b.groups,
+		Logger: o.Logger,
+	}
+	wo := wire.Options{Handler: protocol{b.service}, Logger: o.Logger, MaxConnections: o.MaxConnections,
+		MaxConnectionsPerAddress: o.MaxPerAddress, MaxFrameBytes: o.MaxFrameBytes}
+	if o.Metrics != nil {
+		b.metrics = newMetrics(b.topics, b.service.Name)
+		if err := b.metrics.register(o.Metrics); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+		wo.Observe, wo.Accepted = b.metrics.observe, b.metrics.accepted
+	}
+	b.server = wire.NewServer(wo)
+	return nil
+}
+
+func (o *Options) setDefaults() error {
+	if o.Dir == "" {
+		return errors.New("no data directory was given")
+	}
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.NodeID == 0 {
+		o.NodeID = 1
+	}
+	if o.DefaultPartitions <= 0 {
+		o.DefaultPartitions = 1
+	}
+	return nil
+}
+
+func splitAdvertised(address string) (host string, port int32, err error) {
+	if address == "" {
+		return "", 0, nil
+	}
+	host, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("advertised address %q: %w; want host:port", address, err)
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil || n == 0 || host == "" {
+		return "", 0, fmt.Errorf("advertised address %q: want host:port with a port from 1 to 65535", address)
+	}
+	return host, int32(n), nil
+}
+
+// Serve accepts connections on l until Close, then returns nil; it may be
+// called for several listeners. It closes l.
+func (b *Broker) Serve(l net.Listener) error {
+	if err := b.server.Serve(l); !errors.Is(err, wire.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
 
 // Topics are the live topics.
-func (b *Broker) Topics() *topic.Topics { panic("stub") }
+func (b *Broker) Topics() *topic.Topics { return b.topics }
 
 // Groups is the group coordinator.
-func (b *Broker) Groups() *group.Coordinator { panic("stub") }
+func (b *Broker) Groups() *group.Coordinator { return b.groups }
 
 // ClusterID is stable over restarts.
-func (b *Broker) ClusterID() string { panic("stub") }
+func (b *Broker) ClusterID() string { return b.topics.Metadata().ClusterID() }
 
-// Close stops serving, answers what is in flight, makes everything durable and unlocks the directory.
-func (b *Broker) Close(ctx context.Context) error { panic("stub") }
+// Close stops serving, answers what is in flight, makes everything durable and
+// unlocks the directory. If ctx ends before all requests are answered, the
+// rest is cut off, and everything is made durable all the same.
+func (b *Broker) Close(ctx context.Context) error {
+	b.closeOnce.Do(func() { b.closeErr = b.release(ctx) })
+	return b.closeErr
+}
+
+// release undoes as much of open as was done. Whoever waits for data or for
+// other members is answered first, so that the connections can end.
+func (b *Broker) release(ctx context.Context) error {
+	var errs []error
+	if b.service != nil {
+		b.service.Drain()
+	}
+	durable := context.WithoutCancel(ctx)
+	if b.groups != nil {
+		errs = append(errs, b.groups.Close(durable))
+	}
+	if b.server != nil {
+		errs = append(errs, b.server.Close(ctx))
+	}
+	if b.topics != nil {
+		errs = append(errs, b.topics.Close(durable))
+	}
+	if b.metrics != nil {
+		b.metrics.unregister()
+	}
+	return errors.Join(append(errs, b.lock.Close())...)
+}
