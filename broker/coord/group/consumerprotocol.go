@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -58,7 +59,7 @@ func DecodeSubscription(b []byte) (Subscription, error) {
 	if err := m.ReadFrom(b); err != nil {
 		return Subscription{}, fmt.Errorf("%w: subscription: %v", ErrInvalidMetadata, err)
 	}
-	s := Subscription{Topics: m.Topics, Generation: m.Generation, UserData: m.UserData}
+	s := Subscription{Topics: m.Topics, Generation: m.Generation, UserData: bytes.Clone(m.UserData)}
 	if m.Version < 2 {
 		s.Generation = -1
 		if len(m.UserData) == 4 { // where cooperative-sticky kept it before version 2
