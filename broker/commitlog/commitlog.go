@@ -1,6 +1,6 @@
 // Package commitlog is one ordered, append-only log of record batches: a row
-// of segments in one directory. It appends, reads, rolls, truncates and
-// recovers; it knows nothing of topics, requests or groups.
+// of segments in one directory. It appends, reads, rolls, drops old segments
+// and recovers; it knows nothing of topics, requests or groups.
 //
 // Durability: Append returns when the bytes are in the page cache; they
 // survive the end of the process. They survive a power cut once
@@ -11,15 +11,22 @@
 // the log goes on once there is space.
 //
 // Concurrency: any number of readers beside one appender at a time (Append
-// takes the log's own lock). Close waits for nobody.
+// takes the log's own lock). A reader waits neither for an append nor for an
+// fsync; an append does not wait for an fsync. Close waits for the append and
+// the fsync in progress, not for readers: files stay open until they are done.
+//
+// Recovery: Open looks at what was synced (see package segment) and scans
+// what lies behind it. What a crash tore there is cut off; the rest is kept.
+// Damage before it is ErrCorrupt with file and position, and Open fails: the
+// log is not made to look shorter or emptier than it was.
 package commitlog
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
 
+	"github.com/millstream-io/millstream/broker/segment"
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
@@ -28,7 +35,7 @@ var (
 	// ErrOffsetOutOfRange says that an offset lies before the start or after the end of the log.
 	ErrOffsetOutOfRange = errors.New("offset out of range")
 	// ErrCorrupt says that stored bytes are damaged; the text names file and position.
-	ErrCorrupt = errors.New("log is corrupt")
+	ErrCorrupt = segment.ErrCorrupt
 	// ErrFailed says that an fsync failed earlier and the log takes no more writes.
 	ErrFailed = errors.New("log has failed")
 	// ErrClosed says that the log was closed.
@@ -57,7 +64,9 @@ type Options struct {
 	Dir    string
 	Config Config
 	Logger *slog.Logger
-	// Clean says that the last stop was clean, so that the tail need not be scanned.
+	// Clean says that the last stop was clean. The log knows by itself what was
+	// synced and scans only what was not; with Clean there should be nothing to
+	// scan, and it is logged if there is.
 	Clean bool
 }
 
@@ -67,46 +76,45 @@ type Appended struct {
 	LastOffset int64
 }
 
+// Defaults of Config, as in Kafka.
+const (
+	defaultSegmentBytes  = 1 << 30
+	defaultSegmentAge    = 7 * 24 * time.Hour
+	defaultIndexInterval = 4096
+	defaultRetentionAge  = 7 * 24 * time.Hour
+	defaultDeleteDelay   = time.Minute
+	defaultTombstoneAge  = 24 * time.Hour
+	defaultDirtyRatio    = 0.5
+)
+
+// withDefaults returns c with its zero values replaced.
+func (c Config) withDefaults() Config {
+	or := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	or(&c.SegmentAge, defaultSegmentAge)
+	or(&c.RetentionAge, defaultRetentionAge)
+	or(&c.DeleteDelay, defaultDeleteDelay)
+	or(&c.TombstoneAge, defaultTombstoneAge)
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = defaultSegmentBytes
+	}
+	if c.RetentionBytes == 0 {
+		c.RetentionBytes = -1
+	}
+	if c.IndexIntervalBytes == 0 {
+		c.IndexIntervalBytes = defaultIndexInterval
+	}
+	if c.MinDirtyRatio == 0 {
+		c.MinDirtyRatio = defaultDirtyRatio
+	}
+	return c
+}
+
 // Bounds are the offsets of a log.
 type Bounds struct {
 	Start int64 // first offset that can be read
 	End   int64 // offset of the next record
-}
-
-// The methods of Log that the packages above rely on:
-//
-//	Open(ctx, Options) (*Log, error)
-//	(*Log) Append(batches []byte, leaderEpoch int32) (Appended, error)
-//	    one or more whole, already checked batches; base offset and leader
-//	    epoch are written into them in place (both lie outside the checksum).
-//	(*Log) WaitDurable(ctx, offset int64) error
-//	    returns when every record below offset survives a power cut.
-//	(*Log) Read(dst []byte, offset int64, maxBytes int, upTo int64) ([]byte, error)
-//	    appends whole batches to dst, from the one that holds offset, all of
-//	    them below upTo; at least one batch if there is any, else as many as
-//	    fit in maxBytes. No allocation when dst has room.
-//	(*Log) Bounds() Bounds
-//	(*Log) OffsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, err error)
-//	(*Log) MaxTimestamp() (offset, timestamp int64, err error)
-//	(*Log) AdvanceStart(offset int64) error      (DeleteRecords; durable)
-//	(*Log) EpochEnd(epoch int32) (endEpoch int32, endOffset int64)
-//	(*Log) LastEpoch() int32
-//	(*Log) SetConfig(Config)
-//	(*Log) SizeBytes() int64
-//	(*Log) Close(ctx) error     syncs everything
-//	(*Log) Remove() error       closes and deletes the directory
-type logMethods interface {
-	Append(batches []byte, leaderEpoch int32) (Appended, error)
-	WaitDurable(ctx context.Context, offset int64) error
-	Read(dst []byte, offset int64, maxBytes int, upTo int64) ([]byte, error)
-	Bounds() Bounds
-	OffsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, err error)
-	MaxTimestamp() (offset, timestamp int64, err error)
-	AdvanceStart(offset int64) error
-	EpochEnd(epoch int32) (endEpoch int32, endOffset int64)
-	LastEpoch() int32
-	SetConfig(c Config)
-	SizeBytes() int64
-	Close(ctx context.Context) error
-	Remove() error
 }

@@ -1,23 +1,155 @@
 package commitlog
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millstream-io/millstream/broker/segment"
+)
 
 // Log is one ordered log of batches.
-type Log struct{}
+//
+// Locks are taken in this order: appendMu, metaMu, listMu. Readers take none
+// of them: they load the end, then the list of segments, in which everything
+// before that end is found, because Append publishes in the opposite order.
+type Log struct {
+	o      Options
+	config atomic.Pointer[Config]
 
-var _ logMethods = (*Log)(nil)
+	segments atomic.Pointer[[]*segment.Segment] // ordered, never empty; the last one is appended to; the slice is never changed
+	start    atomic.Int64
+	end      atomic.Int64
+	durable  atomic.Int64 // everything before it was synced
 
-func Open(ctx context.Context, o Options) (*Log, error)                                { panic("stub") }
-func (l *Log) Append(batches []byte, leaderEpoch int32) (Appended, error)              { panic("stub") }
-func (l *Log) WaitDurable(ctx context.Context, offset int64) error                     { panic("stub") }
-func (l *Log) Read(dst []byte, offset int64, maxBytes int, upTo int64) ([]byte, error) { panic("stub") }
-func (l *Log) Bounds() Bounds                                                          { panic("stub") }
-func (l *Log) OffsetForTimestamp(ts int64) (int64, int64, bool, error)                 { panic("stub") }
-func (l *Log) MaxTimestamp() (int64, int64, error)                                     { panic("stub") }
-func (l *Log) AdvanceStart(offset int64) error                                         { panic("stub") }
-func (l *Log) EpochEnd(epoch int32) (int32, int64)                                     { panic("stub") }
-func (l *Log) LastEpoch() int32                                                        { panic("stub") }
-func (l *Log) SetConfig(c Config)                                                      { panic("stub") }
-func (l *Log) SizeBytes() int64                                                        { panic("stub") }
-func (l *Log) Close(ctx context.Context) error                                         { panic("stub") }
-func (l *Log) Remove() error                                                           { panic("stub") }
+	// appendMu is held by whoever appends or rolls.
+	appendMu     sync.Mutex
+	activeFirst  int64 // maximum timestamp of the active segment's first batch, or segment.NoTimestamp
+	activeOpened time.Time
+
+	// metaMu is held by whoever changes the checkpoint or takes segments away.
+	metaMu sync.Mutex
+	epochs []epochStart
+	doomed []doomed
+
+	// listMu is held for the moment of replacing the list of segments.
+	listMu sync.Mutex
+
+	syncMu     sync.Mutex
+	syncing    chan struct{} // closed when the sync in progress is over
+	dirDirty   atomic.Bool   // a name in the directory is not durable yet
+	syncedBase atomic.Int64  // segments with a smaller base need no sync any more
+
+	failure atomic.Pointer[error]
+	closed  atomic.Bool
+	places  places
+}
+
+// doomed is a segment that was taken out of the log; its files are removed after the delay.
+type doomed struct {
+	base  int64
+	since time.Time
+}
+
+// Bounds returns the present offsets of the log.
+func (l *Log) Bounds() Bounds {
+	start := l.start.Load() // first: the start never passes an end that was loaded later
+	return Bounds{Start: start, End: l.end.Load()}
+}
+
+// Config returns the settings in force, with defaults filled in.
+func (l *Log) Config() Config { return *l.config.Load() }
+
+// SetConfig changes the settings. Segments that exist keep their index interval.
+func (l *Log) SetConfig(c Config) {
+	c = c.withDefaults()
+	l.config.Store(&c)
+}
+
+// Dir is the directory of the log.
+func (l *Log) Dir() string { return l.o.Dir }
+
+// SizeBytes is the size of all segments' log files.
+func (l *Log) SizeBytes() int64 {
+	var n int64
+	for _, s := range *l.segments.Load() {
+		n += s.SizeBytes()
+	}
+	return n
+}
+
+func (l *Log) segmentOptions() segment.Options {
+	c := l.config.Load()
+	return segment.Options{FS: l.o.FS, Dir: l.o.Dir, IndexIntervalBytes: c.IndexIntervalBytes, Logger: l.o.Logger, Sparse: c.Compact}
+}
+
+func (l *Log) active() *segment.Segment {
+	list := *l.segments.Load()
+	return list[len(list)-1]
+}
+
+// replaceList stores a changed copy of the list of segments.
+func (l *Log) replaceList(change func(list []*segment.Segment) []*segment.Segment) {
+	l.listMu.Lock()
+	defer l.listMu.Unlock()
+	list := change(slices.Clone(*l.segments.Load()))
+	l.segments.Store(&list)
+}
+
+// usable returns why the log takes no writes, or nil.
+func (l *Log) usable() error {
+	if l.closed.Load() {
+		return fmt.Errorf("%w: %s", ErrClosed, l.o.Dir)
+	}
+	if err := l.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fail makes the log refuse writes for good and returns what they will be told.
+func (l *Log) fail(cause error) error {
+	err := fmt.Errorf("%w: %s takes no more writes until the broker is restarted: %w", ErrFailed, l.o.Dir, cause)
+	l.failure.CompareAndSwap(nil, &err)
+	return *l.failure.Load()
+}
+
+// Close syncs everything and closes the files once nobody reads them. A
+// failed log is closed without a sync; its error is returned.
+func (l *Log) Close(ctx context.Context) error {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if l.closed.Load() {
+		return nil
+	}
+	err := l.WaitDurable(ctx, l.end.Load())
+	if err == nil {
+		err = l.syncMarks(ctx)
+	}
+	l.shut()
+	return err
+}
+
+func (l *Log) shut() {
+	l.metaMu.Lock()
+	defer l.metaMu.Unlock()
+	if l.closed.Swap(true) {
+		return
+	}
+	for _, s := range *l.segments.Load() {
+		s.Close()
+	}
+}
+
+// Remove closes the log and deletes its directory, durably.
+func (l *Log) Remove() error {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	l.shut()
+	return errors.Join(l.o.FS.RemoveAll(l.o.Dir), l.o.FS.SyncDir(filepath.Dir(l.o.Dir)))
+}

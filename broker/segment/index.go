@@ -115,7 +115,7 @@ func (x *index) snapshot(f func() mark) mark {
 func (x *index) upToDate(m mark) bool {
 	x.storeMu.Lock()
 	defer x.storeMu.Unlock()
-	return x.last.sequence > 0 && x.last.position == m.position && x.last.sealed == m.sealed
+	return (x.last.sequence > 0 || m.position == 0) && x.last.position == m.position && x.last.sealed == m.sealed
 }
 
 // store writes the entries for the first m.position bytes of the log, which

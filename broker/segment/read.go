@@ -262,3 +262,19 @@ func searchBatch(batch []byte, timestamp, from int64) (offset, found int64, ok b
 	}
 	return 0, 0, false, it.Err()
 }
+
+// MaxTimestampFrom returns the largest timestamp (ms) of the batches that
+// hold offset or lie behind it, or NoTimestamp.
+func (s *Segment) MaxTimestampFrom(offset int64) (int64, error) {
+	size := s.size.Load()
+	_, at, err := s.seek(nil, offset, size)
+	if err != nil {
+		return NoTimestamp, err
+	}
+	largest := int64(NoTimestamp)
+	_, err = s.scanFrom(make([]byte, seekBytes), at, nil, size, func(h *record.Header) bool {
+		largest = max(largest, h.MaxTimestamp)
+		return false
+	})
+	return largest, err
+}

@@ -1,0 +1,113 @@
+package commitlog
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/millstream-io/millstream/broker/segment"
+)
+
+// WaitDurable returns when every record before offset survives a power cut.
+// Whoever comes first syncs for all that have been appended by then; those
+// who come meanwhile wait for it, and one of them syncs again if it has to.
+//
+// When ctx ends, a waiter gives up with its error; the one who syncs does not,
+// for a sync cannot be called back. After a failed fsync the error is
+// ErrFailed, now and later: nobody can know what reached the disk.
+func (l *Log) WaitDurable(ctx context.Context, offset int64) error {
+	if end := l.end.Load(); offset > end {
+		return fmt.Errorf("%w: %s: offset %d, the log ends at %d", ErrOffsetOutOfRange, l.o.Dir, offset, end)
+	}
+	for l.durable.Load() < offset {
+		if err := l.usable(); err != nil {
+			return err
+		}
+		l.syncMu.Lock()
+		if busy := l.syncing; busy != nil {
+			l.syncMu.Unlock()
+			select {
+			case <-busy:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			continue
+		}
+		done := make(chan struct{})
+		l.syncing = done
+		l.syncMu.Unlock()
+		err := l.sync()
+		l.syncMu.Lock()
+		l.syncing = nil
+		l.syncMu.Unlock()
+		close(done)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync makes durable what has been appended so far. One goroutine at a time is here.
+func (l *Log) sync() error {
+	if l.durable.Load() == l.end.Load() {
+		return nil
+	}
+	end := l.end.Load() // before the list: everything before it is in there
+	list := *l.segments.Load()
+	if err := l.syncDir(); err != nil {
+		return err
+	}
+	first := len(list) - 1
+	for first > 0 && list[first-1].BaseOffset() >= l.syncedBase.Load() {
+		first--
+	}
+	for _, s := range list[first:] {
+		if err := l.syncSegment(s); err != nil {
+			return err
+		}
+	}
+	l.syncedBase.Store(list[len(list)-1].BaseOffset())
+	l.durable.Store(end)
+	return nil
+}
+
+// syncDir makes the names of new segments durable. It comes before their
+// content: a segment that says it was synced proves that the ones before it are there.
+func (l *Log) syncDir() error {
+	if l.dirDirty.Swap(false) {
+		if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
+			return l.fail(err)
+		}
+	}
+	return nil
+}
+
+func (l *Log) syncSegment(s *segment.Segment) error {
+	if !s.Acquire() {
+		return nil // retention dropped it
+	}
+	defer s.Release()
+	if err := s.Sync(); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+// syncMarks completes the indexes of sealed segments that hold nothing unsynced.
+func (l *Log) syncMarks(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := l.syncDir(); err != nil {
+		return err
+	}
+	for _, s := range *l.segments.Load() {
+		if s.BaseOffset() < l.syncedBase.Load() {
+			continue
+		}
+		if err := l.syncSegment(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
