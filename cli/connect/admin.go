@@ -64,8 +64,8 @@ func (c *AdminClient) Explain(err error) error {
 	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &problem):
-		return &command.Error{Code: problemCode(problem.Status), Err: err}
-	case network(err):
+		return &command.Error{Code: problemCode(problem), Err: err}
+	case errors.Is(err, admin.ErrUnreachable), network(err):
 		return &command.Error{
 			Code: command.CodeUnreachable,
 			Err:  fmt.Errorf("no server answers at %s: %w", c.url, err),
@@ -75,8 +75,11 @@ func (c *AdminClient) Explain(err error) error {
 	return err
 }
 
-func problemCode(status int) int {
-	switch status {
+func problemCode(p *admin.Problem) int {
+	if strings.HasSuffix(p.Type, ":missing-topics") {
+		return command.CodeNotFound
+	}
+	switch p.Status {
 	case http.StatusBadRequest:
 		return command.CodeUsage
 	case http.StatusNotFound:
