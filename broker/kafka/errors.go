@@ -7,6 +7,7 @@ import (
 
 	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/producer"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
@@ -36,6 +37,9 @@ func errorCodes() []errorCode {
 		{commitlog.ErrFailed, kerr.KafkaStorageError},
 		{commitlog.ErrClosed, kerr.NotLeaderForPartition},
 		{vfs.ErrNoSpace, kerr.KafkaStorageError},
+		{producer.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
+		{producer.ErrDuplicate, kerr.DuplicateSequenceNumber},
+		{producer.ErrFenced, kerr.InvalidProducerEpoch},
 		{record.ErrCorrupt, kerr.CorruptMessage},
 		{record.ErrTruncated, kerr.CorruptMessage},
 		{record.ErrTooLarge, kerr.MessageTooLarge},

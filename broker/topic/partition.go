@@ -31,7 +31,8 @@ type Partition struct {
 	settings atomic.Pointer[settings]
 	deleted  atomic.Bool
 
-	appending sync.Mutex // orders appends; the log's own lock is below it
+	appending sync.Mutex // orders appends and guards producers; the log's own lock is below it
+	producers *producers
 }
 
 // Stats count what went through a partition since it was opened.
@@ -50,7 +51,11 @@ func (t *Topics) openPartition(ctx context.Context, info Info, index int32, s *s
 	if err != nil {
 		return nil, fmt.Errorf("open partition %s-%d: %w", info.Name, index, err)
 	}
-	p := &Partition{topic: info.Name, topicID: info.ID, index: index, checker: t.checker, log: log}
+	producers, err := openProducers(ctx, t.o.FS, t.partitionDir(info.Name, index), log, t.logger)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open partition %s-%d: %w", info.Name, index, err), log.Close(context.WithoutCancel(ctx)))
+	}
+	p := &Partition{topic: info.Name, topicID: info.ID, index: index, checker: t.checker, log: log, producers: producers}
 	p.settings.Store(s)
 	return p, nil
 }
@@ -77,35 +82,56 @@ func (p *Partition) Append(ctx context.Context, batches []byte, from Origin) (Ap
 	}
 	s := p.settings.Load()
 	now := time.Now()
+	var first record.Header // of the only batch, if it is a client's
 	records := int64(0)
+	var err error
 	if from == FromClient {
-		h, err := p.checker.clientBatch(batches, s, now)
-		if err != nil {
-			return Appended{}, err
-		}
-		records = int64(h.Count)
+		first, err = p.checker.clientBatch(batches, s, now)
+		records = int64(first.Count)
 	} else {
-		var err error
-		if records, err = brokerBatches(batches, s); err != nil {
-			return Appended{}, err
-		}
+		first.ProducerID = -1
+		records, err = brokerBatches(batches, s)
+	}
+	if err != nil {
+		return Appended{}, err
 	}
 	out := Appended{}
 	if s.logAppendTime {
 		out.LogAppendTime = now.Truncate(time.Millisecond)
 		p.checker.stamp(batches, now.UnixMilli())
 	}
-	p.appending.Lock()
-	at, err := p.log.Append(batches, leaderEpoch)
-	p.appending.Unlock()
+	written, err := p.write(&out, batches, &first, now)
 	if err != nil {
 		return Appended{}, p.explain(err)
 	}
-	out.BaseOffset, out.LastOffset, out.LogStart = at.BaseOffset, at.LastOffset, p.log.Bounds().Start
-	p.stats.AppendedBytes.Add(int64(len(batches)))
-	p.stats.AppendedRecords.Add(records)
-	p.waiters.wake()
+	out.LogStart = p.log.Bounds().Start
+	if written {
+		p.stats.AppendedBytes.Add(int64(len(batches)))
+		p.stats.AppendedRecords.Add(records)
+		p.waiters.wake()
+	}
 	return out, nil
+}
+
+// write appends batches, unless the log has them already: then it says where.
+func (p *Partition) write(out *Appended, batches []byte, first *record.Header, now time.Time) (written bool, err error) {
+	p.appending.Lock()
+	defer p.appending.Unlock()
+	before, duplicate, err := p.producers.state.Check(first)
+	if err != nil {
+		return false, err
+	}
+	if duplicate {
+		out.BaseOffset, out.LastOffset = before.BaseOffset, before.LastOffset
+		return false, nil
+	}
+	at, err := p.log.Append(batches, leaderEpoch)
+	if err != nil {
+		return false, err
+	}
+	out.BaseOffset, out.LastOffset = at.BaseOffset, at.LastOffset
+	p.producers.appended(batches, now)
+	return true, nil
 }
 
 // brokerBatches counts the records of batches that this process built and holds each to the topic's size.
@@ -242,10 +268,11 @@ func (p *Partition) remove() error {
 }
 
 func (p *Partition) close(ctx context.Context) error {
-	if err := p.log.Close(ctx); err != nil {
+	err := errors.Join(p.saveProducers(true), p.log.Close(ctx))
+	p.waiters.wake()
+	if err != nil {
 		return fmt.Errorf("close partition %s-%d: %w", p.topic, p.index, err)
 	}
-	p.waiters.wake()
 	return nil
 }
 
