@@ -143,8 +143,8 @@ func (c *OutputChecker) checkRecord(piece, entry []byte, flags uint8, index uint
 	if flags&^FlagTimestamp != 0 {
 		return c.malformed(piece, entry, "unknown flags %#x", flags)
 	}
-	if timestamp := int64(le.Uint64(entry[24:])); flags == 0 && timestamp != 0 || timestamp < 0 {
-		return c.malformed(piece, entry, "timestamp %d: a set one is at least 0, else it is 0", timestamp)
+	if timestamp := int64(le.Uint64(entry[24:])); flags&FlagTimestamp != 0 && timestamp < 0 {
+		return c.malformed(piece, entry, "timestamp %d is before 1970", timestamp)
 	}
 	k, v := max(int(keyLen), 0), max(int(valueLen), 0)
 	headerBytes := len(entry) - OutputHeaderBytes - k - v

@@ -28,6 +28,7 @@ type Output uint16
 type Context struct {
 	environment
 	now       int64
+	seed      uint64
 	input     uint32
 	partition int32
 
@@ -133,6 +134,11 @@ func (c *Context) Reject(reason string) {
 // Now is the time of the batch, the same for all its records: a transform sees
 // no other clock, so that it gives the same results when it is replayed.
 func (c *Context) Now() time.Time { return time.UnixMilli(c.now).UTC() }
+
+// Seed is a number for pseudo-random generators that differs from batch to
+// batch, and is the same when a batch is replayed. Standard Go's crypto/rand draws from
+// it, too; TinyGo's is seeded only once, at the start.
+func (c *Context) Seed() uint64 { return c.seed }
 
 // Topic is the input topic of the record.
 func (c *Context) Topic() string {

@@ -38,6 +38,7 @@ func (g *guest) process(block []byte) (records uint32, entries int) {
 	c.input = flat.Load32(block, 4)
 	c.partition = int32(flat.Load32(block, 8))
 	c.now = int64(flat.Load64(block, 16))
+	c.seed = flat.Load64(block, 24)
 	c.used = 0
 	at := flat.BatchHeaderBytes
 	for i := uint32(0); i < count; i++ {
