@@ -43,7 +43,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if bases, err = l.finishDrop(bases, c.start); err != nil {
 		return nil, err
 	}
-	list, err := l.openSegments(ctx, bases)
+	list, err := l.openSegments(ctx, bases, c.start)
 	if err == nil {
 		list, err = l.checkList(list, c)
 	}
@@ -99,7 +99,7 @@ func (l *Log) finishDrop(bases []int64, start int64) ([]int64, error) {
 // synced are taken as they are; behind them lies what was written last, which
 // is scanned. What a crash tore there ends the log: segments behind the tear
 // go with it, unless one of them was synced, for then there was no tear.
-func (l *Log) openSegments(ctx context.Context, bases []int64) (list []*segment.Segment, err error) {
+func (l *Log) openSegments(ctx context.Context, bases []int64, start int64) (list []*segment.Segment, err error) {
 	synced := -1 // the last segment of which some part is sure to have been synced
 	for i, base := range bases {
 		s, err := segment.Open(l.segmentOptions(), base)
@@ -110,6 +110,9 @@ func (l *Log) openSegments(ctx context.Context, bases []int64) (list []*segment.
 		if s.SyncedBytes() > 0 {
 			synced = i
 		}
+	}
+	if compact := l.config.Load().Compact; !compact && synced < 0 && len(list) > 0 && list[0].BaseOffset() > start {
+		return l.dropTail(list, 0) // the names of later segments reached the disk, those of earlier ones did not
 	}
 	for i, s := range list {
 		var r segment.Recovered

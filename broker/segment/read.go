@@ -59,11 +59,21 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 	end, next := start, offset
 	for first := true; ; first = false {
 		h, err := s.headerAt(dst[end:], at+int64(end-start), size)
-		if errors.Is(err, record.ErrTruncated) || err == nil && h.LastOffset() >= upTo {
+		if errors.Is(err, record.ErrTruncated) {
 			break
 		}
 		if err != nil {
 			return dst[:start], Place{}, err
+		}
+		if first && !known {
+			next = min(h.BaseOffset, next) // offset may lie within the batch
+		}
+		if err := s.checkOrder(&h, next); err != nil {
+			return dst[:start], Place{}, s.corrupt(at+int64(end-start), err)
+		}
+		beyond := h.LastOffset() >= upTo
+		if beyond && !first {
+			break // the next read begins here and looks closer
 		}
 		if end+h.Size() > len(dst) {
 			if !first {
@@ -73,16 +83,13 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 				return dst[:start], Place{}, err
 			}
 		}
-		if first && !known {
-			next = min(h.BaseOffset, next) // offset may lie within the batch
-		}
-		if err := s.checkOrder(&h, next); err != nil {
-			return dst[:start], Place{}, s.corrupt(at+int64(end-start), err)
-		}
 		if at+int64(end-start) < s.verifyBelow.Load() {
 			if err := record.CheckCRC(dst[end:]); err != nil {
 				return dst[:start], Place{}, s.corrupt(at+int64(end-start), err)
 			}
+		}
+		if beyond {
+			break
 		}
 		end += h.Size()
 		next = h.LastOffset() + 1

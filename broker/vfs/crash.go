@@ -29,6 +29,45 @@ func (m *Mem) CrashClone(seed uint64) *Mem {
 	return c
 }
 
+// Clone returns the file system as the end of the process (kill -9) leaves
+// it: everything written is there, what was not synced is still at risk.
+func (m *Mem) Clone() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := NewMem()
+	c.limit, c.used = m.limit, m.used
+	c.root = cloneNode(m.root, map[*memNode]*memNode{})
+	return c
+}
+
+func cloneNode(n *memNode, done map[*memNode]*memNode) *memNode {
+	if n == nil {
+		return nil
+	}
+	if c := done[n]; c != nil {
+		return c
+	}
+	c := &memNode{dir: n.dir}
+	done[n] = c
+	if !n.dir {
+		c.data, c.durable, c.writes = slices.Clone(n.data), slices.Clone(n.durable), slices.Clone(n.writes)
+		return c
+	}
+	cloneNames := func(names map[string]*memNode) map[string]*memNode {
+		out := map[string]*memNode{}
+		for name, child := range names {
+			out[name] = cloneNode(child, done)
+		}
+		return out
+	}
+	c.names, c.durableNames = cloneNames(n.names), cloneNames(n.durableNames)
+	for _, change := range n.changes {
+		change.node = cloneNode(change.node, done)
+		c.changes = append(c.changes, change)
+	}
+	return c
+}
+
 // crashNode clones a node; done keeps a file that is reached by two names one file.
 func crashNode(n *memNode, rng *rand.Rand, done map[*memNode]*memNode) *memNode {
 	if c := done[n]; c != nil {

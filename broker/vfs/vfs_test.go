@@ -170,6 +170,29 @@ func TestCrashLosesWhatWasNotSynced(t *testing.T) {
 	expect("removal synced", "/d/b", "(none)")
 }
 
+// TestClone: kill -9 loses nothing, but what was not synced stays at risk.
+func TestClone(t *testing.T) {
+	m := NewMem()
+	m.MkdirAll("/d")
+	a := put(t, m, "/d/a", "one")
+	a.Sync()
+	m.SyncDir("/d")
+	a.WriteAt([]byte("two"), 0)
+	put(t, m, "/d/b", "b")
+	c := m.Clone()
+	a.WriteAt([]byte("xxx"), 0)
+	for _, want := range []struct {
+		fs            FS
+		path, content string
+	}{
+		{c, "/d/a", "two"}, {c, "/d/b", "b"}, {c.CrashClone(0), "/d/a", "one"}, {c.CrashClone(0), "/d/b", "(none)"},
+	} {
+		if got := content(t, want.fs, want.path); got != want.content {
+			t.Errorf("%s holds %q, want %q", want.path, got, want.content)
+		}
+	}
+}
+
 // TestCrashChoices: over many seeds an unsynced write is lost, kept and torn; one seed always gives one state.
 func TestCrashChoices(t *testing.T) {
 	m := NewMem()
