@@ -81,6 +81,8 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
+func timestamp(millis int64) time.Time { return time.UnixMilli(millis) }
+
 func records(topic string, n int) []*kgo.Record {
 	out := make([]*kgo.Record, n)
 	for i := range out {

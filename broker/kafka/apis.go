@@ -64,7 +64,10 @@ func supportedTable() string {
 	b.WriteString("# Served requests\n\nWritten by `go test ./broker/kafka -run Supported -update` from the table in apis.go.\n\n")
 	b.WriteString("| key | request | versions | notes |\n|--:|---|---|---|\n")
 	for _, a := range apis() {
-		versions := fmt.Sprintf("%d–%d", a.min, a.max)
+		versions := fmt.Sprint(a.min)
+		if a.max > a.min {
+			versions = fmt.Sprintf("%d–%d", a.min, a.max)
+		}
 		if a.advertisedMin != a.min {
 			versions += fmt.Sprintf(", listed from %d", a.advertisedMin)
 		}

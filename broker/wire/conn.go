@@ -82,14 +82,14 @@ func (c *conn) exchange(ctx context.Context) error {
 		defer c.server.buffers.put(frame)
 	}
 	start := time.Now()
-	h, body, err := c.server.headers.parseHeader(frame)
+	h, rest, err := parseHeader(frame)
 	if err != nil {
 		return err
 	}
 	if string(h.clientID) != c.clientID {
 		c.clientID = string(h.clientID)
 	}
-	response, err := c.answer(ctx, h, body)
+	response, err := c.answer(ctx, h, rest)
 	if err != nil {
 		return err
 	}
@@ -105,13 +105,17 @@ func (c *conn) exchange(ctx context.Context) error {
 }
 
 // answer returns the frame of the response; empty if none is to be sent.
-func (c *conn) answer(ctx context.Context, h header, body []byte) ([]byte, error) {
+func (c *conn) answer(ctx context.Context, h header, rest []byte) ([]byte, error) {
+	var body []byte
 	switch c.server.o.Handler.Accept(h.key, h.version) {
 	case Refuse:
 		return nil, fmt.Errorf("request key %d version %d is not served (client id %q)", h.key, h.version, c.clientID)
-	case AnswerUnread:
-		body = nil
+	case AnswerUnread: // even the header may have a form that is not known
 	default:
+		var err error
+		if body, err = c.server.headers.body(h, rest); err != nil {
+			return nil, err
+		}
 		if err := guard(h.key, h.version, body); err != nil {
 			return nil, err
 		}

@@ -63,9 +63,10 @@ type header struct {
 	clientID      []byte // aliases the frame
 }
 
-// parseHeader splits a frame into header and body. The client id is a
-// nullable string with a 16-bit length in all versions.
-func (t *headerTable) parseHeader(frame []byte) (h header, body []byte, err error) {
+// parseHeader splits a frame into header and what follows: the header's tags,
+// if it has any, and the body. The client id is a nullable string with a
+// 16-bit length in all versions.
+func parseHeader(frame []byte) (h header, rest []byte, err error) {
 	b := kbin.Reader{Src: frame}
 	h.key, h.version, h.correlationID = b.Int16(), b.Int16(), b.Int32()
 	if n := b.Int16(); n > 0 {
@@ -74,12 +75,15 @@ func (t *headerTable) parseHeader(frame []byte) (h header, body []byte, err erro
 	if err := b.Complete(); err != nil {
 		return h, nil, fmt.Errorf("%w: %w", errHeader, err)
 	}
-	if t.flexible(h.key, h.version) {
-		if b.Src, err = skipTags(b.Src); err != nil {
-			return h, nil, err
-		}
-	}
 	return h, b.Src, nil
+}
+
+// body returns the body behind the tags of a header.
+func (t *headerTable) body(h header, rest []byte) ([]byte, error) {
+	if !t.flexible(h.key, h.version) {
+		return rest, nil
+	}
+	return skipTags(rest)
 }
 
 // skipTags passes over tagged fields. A count that cannot fit in the bytes
