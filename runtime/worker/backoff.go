@@ -20,7 +20,12 @@ func (b *backoff) reset() { b.next = 0 }
 func (b *backoff) wait(ctx context.Context) bool {
 	b.next = min(max(2*b.next, backoffFirst), backoffMax)
 	// A fifth of jitter keeps the partitions of a worker from retrying all at once.
-	timer := time.NewTimer(b.next - rand.N(b.next/5))
+	return sleep(ctx, b.next-rand.N(b.next/5))
+}
+
+// sleep tells whether ctx lives as long as d.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -27,11 +27,12 @@ type LogLine struct {
 
 // Bounds of the logs.
 const (
-	logBufferBytes   = 1 << 20
-	logLineOverhead  = 128 // of a buffered line, beside its message
-	logFlushInterval = 50 * time.Millisecond
-	logBatchBytes    = 256 << 10
-	defaultLogLines  = 100 // a second and partition
+	logBufferBytes    = 1 << 20
+	logLineOverhead   = 128 // of a buffered line, beside its message
+	logFlushInterval  = 50 * time.Millisecond
+	logReportInterval = time.Second // between reports of dropped lines
+	logBatchBytes     = 256 << 10
+	defaultLogLines   = 100 // a second and partition
 )
 
 // LogsConfigs are the configs of a logs topic: it forgets by size and age.
@@ -56,10 +57,11 @@ type Logs struct {
 	stop   context.CancelFunc
 	done   chan struct{}
 
-	mu      sync.Mutex
-	lines   []LogLine
-	bytes   int
-	dropped map[string]int // by deployment
+	mu       sync.Mutex
+	lines    []LogLine
+	bytes    int
+	dropped  map[string]int // by deployment, since the last report
+	reportAt time.Time      // when the present counts are due
 }
 
 // NewLogs starts the writer; Close ends it. The topic must exist.
@@ -74,7 +76,7 @@ func NewLogs(e engine.Engine, topic string, logger *slog.Logger) *Logs {
 func (l *Logs) Close(ctx context.Context) error {
 	l.stop()
 	<-l.done
-	return l.flush(ctx)
+	return l.flush(ctx, true)
 }
 
 // LogSource is where lines come from: a partition of a deployment, or with partition -1 the deployment itself.
@@ -133,21 +135,28 @@ func (s *LogSource) admit(now time.Time) bool {
 func (l *Logs) put(line LogLine) {
 	size := len(line.Message) + logLineOverhead
 	l.mu.Lock()
-	if l.bytes+size > logBufferBytes {
-		l.dropped[line.Deployment]++
-	} else {
+	full := l.bytes+size > logBufferBytes
+	if !full {
 		l.lines = append(l.lines, line)
 		l.bytes += size
 	}
 	l.mu.Unlock()
+	if full {
+		l.drop(line.Deployment, 1)
+		return
+	}
 	l.signal()
 }
 
+// drop counts lines; the report follows after logReportInterval, with all that are dropped until then.
 func (l *Logs) drop(deployment string, n int) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.dropped) == 0 {
+		l.reportAt = time.Now().Add(logReportInterval)
+		time.AfterFunc(logReportInterval, l.signal)
+	}
 	l.dropped[deployment] += n
-	l.mu.Unlock()
-	l.signal()
 }
 
 func (l *Logs) signal() {
@@ -167,32 +176,39 @@ func (l *Logs) write(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		timer := time.NewTimer(logFlushInterval)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, logFlushInterval) {
 			return
 		}
-		if err := l.flush(ctx); err != nil {
-			l.logger.Warn("log lines of deployments could not be stored", "topic", l.topic, "error", err)
-			if !pause.wait(ctx) {
-				return
-			}
+		err := l.flush(ctx, false)
+		if err == nil {
+			pause.reset()
 			continue
 		}
-		pause.reset()
+		l.logger.Warn("log lines of deployments could not be stored", "topic", l.topic, "error", err)
+		if !pause.wait(ctx) {
+			return
+		}
 	}
 }
 
-// flush writes what is buffered. What the log refuses is dropped and counted.
-func (l *Logs) flush(ctx context.Context) error {
-	lines := l.take()
+// flush writes what is buffered, and the reports of drops that are due, or all
+// of them. What the log refuses is dropped and counted.
+func (l *Logs) flush(ctx context.Context, allReports bool) error {
+	lines, reports := l.take(allReports)
+	for deployment, n := range reports {
+		lines = append(lines, LogLine{
+			Time: time.Now().UTC(), Deployment: deployment, Partition: -1, Level: slog.LevelWarn.String(), Event: true,
+			Message: strconv.Itoa(n) + " log lines were dropped",
+		})
+	}
 	for len(lines) > 0 {
 		records, n := encodeLines(lines)
 		if err := l.engine.Append(ctx, l.topic, records); err != nil {
-			for _, line := range lines {
+			for _, line := range lines[:max(0, len(lines)-len(reports))] {
 				l.drop(line.Deployment, 1)
+			}
+			for deployment, n := range reports {
+				l.drop(deployment, n)
 			}
 			return err
 		}
@@ -201,20 +217,16 @@ func (l *Logs) flush(ctx context.Context) error {
 	return nil
 }
 
-// take empties the buffer and adds the reports of dropped lines.
-func (l *Logs) take() []LogLine {
+// take empties the buffer, and the counts of dropped lines when their report is due.
+func (l *Logs) take(allReports bool) (lines []LogLine, reports map[string]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lines := l.lines
-	for deployment, n := range l.dropped {
-		lines = append(lines, LogLine{
-			Time: time.Now().UTC(), Deployment: deployment, Partition: -1, Level: slog.LevelWarn.String(), Event: true,
-			Message: strconv.Itoa(n) + " log lines were dropped",
-		})
-	}
+	lines = l.lines
 	l.lines, l.bytes = nil, 0
-	clear(l.dropped)
-	return lines
+	if allReports || !time.Now().Before(l.reportAt) {
+		reports, l.dropped = l.dropped, map[string]int{}
+	}
+	return lines, reports
 }
 
 // encodeLines makes records of the first lines, about logBatchBytes of them; n tells how many.
