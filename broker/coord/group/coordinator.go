@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -159,7 +160,8 @@ func (c *Coordinator) all() []*consumerGroup {
 }
 
 // shardOf is how Kafka finds a group's partition of __consumer_offsets: the
-// absolute value of Java's String.hashCode, modulo the count.
+// absolute value of Java's String.hashCode (0 for the one that has none), modulo
+// the count.
 func shardOf(group string, shards int) int {
 	var h int32
 	for _, r := range group {
@@ -170,7 +172,10 @@ func shardOf(group string, shards int) int {
 		}
 		h = h*31 + r
 	}
-	return int(h&0x7fffffff) % shards
+	if h == math.MinInt32 {
+		return 0
+	}
+	return int(max(h, -h)) % shards
 }
 
 // Watch tells ch (by a send that does not block) when the group begins a
