@@ -12,7 +12,7 @@ type Class uint8
 
 // The classes, by their names in a glossary.
 const (
-	Plain           Class = iota // "": taken as it is, or one of 2 (singular|plural) or 4 forms (m|f|mp|fp)
+	Plain           Class = iota // "": taken as it is, or one of 2 forms (singular|plural), 4 (m|f|mp|fp) or 5 (the last where no noun follows)
 	Masculine                    // "m": noun; one form, or singular|plural
 	Feminine                     // "f"
 	FeminineEl                   // "fe": feminine that takes the masculine article in the singular (el agua)
@@ -24,13 +24,17 @@ const (
 	BeFeminine                   // "bef": the same, its subject is feminine
 	BePlural                     // "bep": the same, its subject is plural
 	Ing                          // "ing": present participle
-	Place                        // "place": opens a statement of place (in, at, here)
+	Place                        // "place": opens a statement of place (in, at, here); of two forms the second stands before figures ("at 8:30")
 	Adverb                       // "adv": may stand between be and what follows it
 	Intensifier                  // "very": adverb that belongs to the adjective behind it
+	Determiner                   // "det": like a plain word with forms, but only the first before its noun (the, this, my)
+	Preceding                    // "pre": adjective that stands before its noun (French petit); without one it agrees with the noun before it
+	Verb                         // "verb": singular|plural, as the last noun of the clause
+	Bare                         // "bare": infinitive|plural; the plural only directly behind a plural noun ("the students read")
 )
 
 // classNames are ordered as the constants are.
-const classNames = " m f fe mp fp adj state be bef bep ing place adv very "
+const classNames = " m f fe mp fp adj state be bef bep ing place adv very det pre verb bare "
 
 func classOf(name string) (Class, bool) {
 	if name == "" {
@@ -47,6 +51,9 @@ func (c Class) noun() bool { return c >= Masculine && c <= FemininePlural }
 
 func (c Class) feminine() bool { return c == Feminine || c == FeminineEl || c == FemininePlural }
 
+// chooses reports whether a target of class c with several forms takes the one that agrees with the noun that follows.
+func (c Class) chooses() bool { return c == Plain || c == Determiner || c == Preceding }
+
 func (c Class) plural() bool { return c == MasculinePlural || c == FemininePlural }
 
 func (c Class) follows() bool { return c == Adjective || c == State }
@@ -61,15 +68,23 @@ func wrongForms(target string, c Class) string {
 	forms := strings.Count(target, "|") + 1
 	allowed := ""
 	switch {
-	case c == Plain, c.follows():
-		if forms != 1 && forms != 2 && forms != 4 {
+	case c == Plain, c == Determiner:
+		if forms == 3 || forms > 5 {
+			allowed = "1, 2, 4 or 5"
+		}
+	case c.follows(), c == Preceding:
+		if forms == 3 || forms > 4 {
 			allowed = "1, 2 or 4"
 		}
 	case c == Masculine, c == Feminine, c == FeminineEl:
 		if forms > 2 {
 			allowed = "1 or 2"
 		}
-	case c.be():
+	case c == Place:
+		if forms > 2 {
+			allowed = "1 or 2"
+		}
+	case c.be(), c == Verb, c == Bare:
 		if forms != 2 {
 			allowed = "2"
 		}
@@ -104,7 +119,7 @@ func form(target string, i int) string {
 }
 
 // agreement is the gender and number a word must have.
-type agreement struct{ feminine, plural, known bool }
+type agreement struct{ feminine, plural bool }
 
 // choose returns the form of a target for an agreement, and whether it is the only form and therefore still to be inflected.
 func choose(target string, a agreement) (f string, single bool) {

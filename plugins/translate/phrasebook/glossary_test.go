@@ -31,7 +31,7 @@ func TestParseNamesTheLine(t *testing.T) {
 		{"class", "house\tcasa\tz\n", 1, `unknown word class "z"`},
 		{"class with a space", "house\tcasa\tm f\n", 1, "unknown word class"},
 		{"columns", "house\tcasa\tf\tx\n", 1, "more than three columns"},
-		{"three forms", "house\ta|b|c\n", 1, "3 forms where 1, 2 or 4"},
+		{"three forms", "house\ta|b|c\n", 1, "3 forms where 1, 2, 4 or 5"},
 		{"forms of a plural", "houses\ta|b\tfp\n", 1, "2 forms where 1"},
 		{"forms of be", "is\tes\tbe\n", 1, "1 forms where 2"},
 		{"an empty form", "the\tel||los|las\n", 1, "an empty form"},

@@ -23,6 +23,8 @@ type piece struct {
 	opens      bool // the first word of a sentence
 	space      bool // exactly one space
 	breaks     bool // punctuation that ends a clause
+	number     bool // begins with a figure
+	figure     bool // one space and then a figure
 }
 
 // scan parts s into t.pieces.
@@ -41,7 +43,7 @@ func (t *Translator) scan(s string) {
 		c := s[i]
 		if isDigit(c) {
 			n := alphanumericLen(s[i:])
-			t.add(piece{start: i, end: i + n})
+			t.add(piece{start: i, end: i + n, number: true})
 			i += n
 			opens = false
 			continue
@@ -69,6 +71,7 @@ func (t *Translator) scan(s string) {
 func (t *Translator) add(p piece) {
 	if n := len(t.pieces); n > 0 && p.kind == verbatim && t.pieces[n-1].kind == verbatim {
 		last := &t.pieces[n-1]
+		last.figure = last.figure || last.space && p.number
 		last.end = p.end
 		last.space = false
 		last.breaks = last.breaks || p.breaks

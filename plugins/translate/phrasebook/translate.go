@@ -117,43 +117,82 @@ func (t *Translator) swapped(dst []byte, s string, i, n int) []byte {
 func (t *Translator) known(dst []byte, i int, st style) []byte {
 	p := &t.pieces[i]
 	target := t.glossary.target(p.entry)
+	second := false
 	switch {
 	case p.class.noun():
-		a := agreement{feminine: p.class.feminine(), plural: p.plural || p.class.plural(), known: true}
-		t.subject = a
-		if !p.plural {
-			return t.put(dst, form(target, 0), st)
-		}
-		if strings.IndexByte(target, '|') >= 0 {
-			return t.put(dst, form(target, 1), st)
-		}
-		return t.inflect(dst, target, headLen(target), agreement{plural: true}, st)
+		return t.writeNoun(dst, p, target, st)
+	case p.class.follows():
+		return t.writeAdjective(dst, i, target, st)
+	case p.class.chooses():
+		return t.put(dst, t.determiner(i, target), st)
 	case p.class.be():
 		t.meet(p.class)
-		if t.temporary(i) {
-			return t.put(dst, form(target, 1), st)
-		}
-		return t.put(dst, form(target, 0), st)
-	case p.class.follows():
-		a := t.subject
-		if noun := t.noun(i); noun != nil {
-			a = agreement{feminine: noun.class.feminine(), plural: noun.plural || noun.class.plural()}
-		}
-		f, single := choose(target, a)
-		if single && t.language.inflected() && strings.IndexByte(f, ' ') < 0 {
-			return t.inflect(dst, f, len(f), a, st)
-		}
-		return t.put(dst, f, st)
-	case p.class == Plain && strings.IndexByte(target, '|') >= 0:
-		return t.put(dst, t.determiner(i, target), st)
+		second = t.temporary(i)
+	case p.class == Verb:
+		second = t.subject.plural
+	case p.class == Bare:
+		second = t.behindPlural(i)
+	case p.class == Place:
+		second = t.beforeFigures(i)
 	}
-	return t.put(dst, target, st)
+	if second {
+		return t.put(dst, form(target, 1), st)
+	}
+	return t.put(dst, form(target, 0), st)
 }
+
+func (t *Translator) writeNoun(dst []byte, p *piece, target string, st style) []byte {
+	t.subject = agreement{feminine: p.class.feminine(), plural: p.plural || p.class.plural()}
+	if p.plural && strings.IndexByte(target, '|') < 0 {
+		return t.inflect(dst, target, headLen(target), agreement{plural: true}, st)
+	}
+	if p.plural {
+		return t.put(dst, form(target, 1), st)
+	}
+	return t.put(dst, form(target, 0), st)
+}
+
+func (t *Translator) writeAdjective(dst []byte, i int, target string, st style) []byte {
+	a := t.subject
+	if noun := t.noun(i); noun != nil {
+		a = agreement{feminine: noun.class.feminine(), plural: noun.plural || noun.class.plural()}
+	}
+	f, single := choose(target, a)
+	if single && t.language.inflected() && strings.IndexByte(f, ' ') < 0 {
+		return t.inflect(dst, f, len(f), a, st)
+	}
+	return t.put(dst, f, st)
+}
+
+// behindPlural reports whether the word before piece i, adverbs aside, is a plural noun.
+func (t *Translator) behindPlural(i int) bool {
+	for i >= 2 && t.pieces[i-1].space && t.pieces[i-2].kind == known {
+		i -= 2
+		p := &t.pieces[i]
+		if p.class != Adverb {
+			return p.class.noun() && (p.plural || p.class.plural())
+		}
+	}
+	return false
+}
+
+// beforeFigures reports whether one space and a figure follow piece i.
+func (t *Translator) beforeFigures(i int) bool { return i+1 < len(t.pieces) && t.pieces[i+1].figure }
 
 // determiner returns the form of a determiner that agrees with its noun.
 func (t *Translator) determiner(i int, target string) string {
+	if strings.IndexByte(target, '|') < 0 {
+		return target
+	}
 	noun := t.noun(i)
 	if noun == nil {
+		switch {
+		case strings.Count(target, "|") == 4:
+			return form(target, 4)
+		case t.pieces[i].class == Preceding:
+			f, _ := choose(target, t.subject)
+			return f
+		}
 		return form(target, 0)
 	}
 	a := agreement{feminine: noun.class.feminine(), plural: noun.plural || noun.class.plural()}
@@ -175,7 +214,7 @@ func (t *Translator) noun(i int) *piece {
 		case p.class.noun():
 			return p
 		case p.class.follows(), p.class == Intensifier:
-		case p.class == Plain && strings.IndexByte(t.glossary.target(p.entry), '|') >= 0:
+		case p.class.chooses() && p.class != Determiner && strings.IndexByte(t.glossary.target(p.entry), '|') >= 0:
 		default:
 			return nil
 		}
@@ -187,11 +226,11 @@ func (t *Translator) noun(i int) *piece {
 func (t *Translator) meet(c Class) {
 	switch {
 	case c == BeFeminine:
-		t.subject = agreement{feminine: true, known: true}
+		t.subject = agreement{feminine: true}
 	case c == BePlural && !t.subject.plural:
-		t.subject = agreement{plural: true, known: true}
+		t.subject = agreement{plural: true}
 	case c == Be && t.subject.plural:
-		t.subject = agreement{known: true}
+		t.subject = agreement{}
 	}
 }
 

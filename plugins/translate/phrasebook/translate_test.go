@@ -9,8 +9,9 @@ import (
 
 // words is a small glossary that has one of every kind.
 const words = `# test words
-the	el|la|los|las
-a	un|una|unos|unas
+the	el|la|los|las	det
+a	un|una|unos|unas	det
+that	ese|esa|esos|esas|que	det
 of	de
 of the	del|de la|de los|de las
 and	y
@@ -57,6 +58,10 @@ it's	es|está	be
 working	trabajando	ing
 here	aquí	place
 in	en	place
+at	en|a las	place
+on	en|el	place
+worked	trabajó|trabajaron	verb
+read	leer|leen	bare
 Spain	España
 Spanish	español	adj
 e-mail	correo electrónico	m
@@ -111,6 +116,7 @@ func TestTranslate(t *testing.T) {
 		{"plural of a phrase", "bus stops, school buses", "paradas de autobús, autobuses escolares", 0},
 		{"a verb has no plural", "writes", "writes", 1},
 		{"irregular plural", "the children", "los niños", 0},
+		{"no noun follows", "that house, that Qwerty, I think that the house", "esa casa, que Qwerty, creo que la casa", 1},
 		{"el agua", "the water, a water, the new water", "el agua, un agua, la nueva agua", 0},
 		{"an adjective in front", "the new house", "la nueva casa", 0},
 		{"an adjective behind", "the red house", "la casa roja", 0},
@@ -126,6 +132,10 @@ func TestTranslate(t *testing.T) {
 		{"she", "she is tired", "está cansada", 0},
 		{"an action going on", "the teacher is not working", "el maestro no está trabajando", 0},
 		{"a place", "it's here", "está aquí", 0},
+
+		{"a verb follows its noun", "the teacher worked, the teachers worked", "el maestro trabajó, los maestros trabajaron", 0},
+		{"a bare verb", "read! the teachers still read, the teacher Ann read", "leer! los maestros todavía leen, el maestro Ann leer", 1},
+		{"a time", "at 8:30, at the house, at (8)", "a las 8:30, en la casa, en (8)", 0},
 
 		{"contractions", "I don't, it’s good", "No, es buen", 0},
 		{"hyphens", "a well-known teacher; e-mail; red-green", "un maestro conocido; correo electrónico; rojo-verde", 0},
@@ -156,7 +166,7 @@ func TestTranslate(t *testing.T) {
 
 func TestFrench(t *testing.T) {
 	const words = "the\tle|la|les|les\nof\tde\nof the\tdu|de la|des|des\nto\tà\nto the\tau|à la|aux|aux\nthis\tce|cette|ces|ces\nmy\tmon|ma|mes|mes\nthat\tque\nif\tsi\nhe\til\ni\tje\n" +
-		"have\tai\nschool\técole\tf\ntree\tarbre\tm\nhall\thall\tm\nchair\tchaise\tf\nbook\tlivre\tm\nanimal\tanimal\tm\nboard\ttableau\tm\nhappy\theureux|heureuse|heureux|heureuses\tadj\nactive\tactif\tadj\ngreen\tvert\tadj\nhigh\thaut\tadj\n"
+		"have\tai\nschool\técole\tf\ntree\tarbre\tm\nhall\thall\tm\nchair\tchaise\tf\nbook\tlivre\tm\nanimal\tanimal\tm\nboard\ttableau\tm\nhappy\theureux|heureuse|heureux|heureuses\tadj\nactive\tactif\tadj\ngreen\tvert\tadj\nhigh\thaut\tadj\nsmall\tpetit|petite|petits|petites\tpre\nare\tsont\n"
 	tests := []struct{ in, want string }{
 		{"the school, the tree, the chair", "l'école, l'arbre, la chaise"},
 		{"The school. THE SCHOOL", "L'école. L'ÉCOLE"},
@@ -167,6 +177,7 @@ func TestFrench(t *testing.T) {
 		{"if he, that he", "s'il, qu'il"},
 		{"the boards of the animals", "les tableaux des animaux"},
 		{"happy schools, active schools, the green chairs", "écoles heureuses, écoles actives, les chaises vertes"},
+		{"the small chair, the chairs are small", "la petite chaise, les chaises sont petites"},
 		{"the  tree", "le  arbre"},
 	}
 	tr := newTranslator(t, words, "fr")
