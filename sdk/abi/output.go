@@ -98,9 +98,10 @@ func (c *OutputChecker) Check(piece []byte) error {
 		if len(rest) < OutputHeaderBytes {
 			return c.malformed(piece, rest, "%d bytes are left where an entry's header has %d", len(rest), OutputHeaderBytes)
 		}
-		first := le.Uint64(rest)
+		h := (*[OutputHeaderBytes]byte)(rest)
+		first := le.Uint64(h[:])
 		size, kind, flags, index := uint32(first), uint8(first>>32), uint8(first>>40), uint32(first>>48)
-		input := le.Uint32(rest[8:])
+		input := le.Uint32(h[8:])
 		if size < OutputHeaderBytes || uint64(size) > uint64(len(rest)) {
 			return c.malformed(piece, rest, "entry says it has %d bytes, %d are left", size, len(rest))
 		}
@@ -118,9 +119,9 @@ func (c *OutputChecker) Check(piece []byte) error {
 		entry := rest[:size]
 		// Most entries are records with neither a timestamp nor headers: one look is enough.
 		if first>>32&0xffff == KindRecord && index < c.outputs {
-			keyLen, valueLen := int32(le.Uint32(rest[12:])), int32(le.Uint32(rest[16:]))
+			keyLen, valueLen := int32(le.Uint32(h[12:])), int32(le.Uint32(h[16:]))
 			bare := OutputHeaderBytes + int64(max(keyLen, 0)) + int64(max(valueLen, 0))
-			if min(keyLen, valueLen) >= Null && bare == int64(size) && le.Uint32(rest[20:]) == 0 {
+			if min(keyLen, valueLen) >= Null && bare == int64(size) && le.Uint32(h[20:]) == 0 {
 				c.add(int(size))
 				rest = rest[size:]
 				continue
@@ -223,12 +224,12 @@ func (it *OutputIterator) Next(o *Output) bool {
 			}
 			it.rest, it.tail = it.tail, nil
 		}
-		b := it.rest
-		first := le.Uint64(b)
+		h := (*[OutputHeaderBytes]byte)(it.rest)
+		first := le.Uint64(h[:])
 		size := int(uint32(first))
-		input := int(le.Uint32(b[8:]))
-		entry := b[:size:size]
-		it.rest = b[size:]
+		input := int(le.Uint32(h[8:]))
+		entry := it.rest[:size:size]
+		it.rest = it.rest[size:]
 		if uint8(first>>32) != KindRecord || it.rejected(input) {
 			continue
 		}
@@ -236,16 +237,16 @@ func (it *OutputIterator) Next(o *Output) bool {
 		o.Index = int(first >> 48)
 		o.Timestamp = NoTimestamp
 		if uint8(first>>40)&FlagTimestamp != 0 {
-			o.Timestamp = int64(le.Uint64(entry[24:]))
+			o.Timestamp = int64(le.Uint64(h[24:]))
 		}
-		o.HeaderCount = int(le.Uint32(entry[20:]))
+		o.HeaderCount = int(le.Uint32(h[20:]))
 		o.Key, o.Value = nil, nil
 		at := OutputHeaderBytes
-		if n := int(int32(le.Uint32(entry[12:]))); n >= 0 {
+		if n := int(int32(le.Uint32(h[12:]))); n >= 0 {
 			o.Key = entry[at : at+n : at+n]
 			at += n
 		}
-		if n := int(int32(le.Uint32(entry[16:]))); n >= 0 {
+		if n := int(int32(le.Uint32(h[16:]))); n >= 0 {
 			o.Value = entry[at : at+n : at+n]
 			at += n
 		}
