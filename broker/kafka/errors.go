@@ -106,6 +106,8 @@ func (s *Service) outcome(what string, err error) (int16, *string) {
 	k := kafkaError(err)
 	if k == kerr.KafkaStorageError || k == kerr.UnknownServerError {
 		s.Logger.Error(what+" failed", "error", err)
+	} else {
+		s.Logger.Debug(what+" was refused", "error", err)
 	}
 	return k.Code, message(err)
 }

@@ -20,6 +20,9 @@ import (
 // does not allocate the window itself, but the limit refuses nonsense early.
 const maxZstdWindow = 128 << 20
 
+// maxZstdBlock is the most that one block of a zstd frame holds (RFC 8878, 3.1.1.2.4).
+const maxZstdBlock = 128 << 10
+
 // decoders keep the decompressors that are expensive to make. They hold no
 // data between two uses, so the pool is no hidden state.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -141,7 +144,9 @@ func (d *decoder) decompressZstd(dst, src []byte, maxBytes int) (_ []byte, err e
 		switch {
 		case err == nil:
 			return out, nil
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded) && start+room-len(out) >= maxZstdBlock:
+			// With less room left than a block may need, the decoder reports
+			// a lack of room as if the block were malformed.
 			return dst[:start], err
 		case room >= maxBytes:
 			return dst[:start], errTooLarge(Zstd, maxBytes)
