@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/millstream-io/millstream/plugins/internal/letters"
 )
 
 // Limits of a glossary. They bound what one lookup may cost.
@@ -108,14 +110,14 @@ func (g *Glossary) line(start int, s string, number int) error {
 		return fail(reason)
 	}
 	if len(target) > MaxTargetBytes {
-		return fail("the translation of " + strconv.Quote(source) + " is longer than " + strconv.Itoa(MaxTargetBytes) + " bytes")
+		return fail("the translation of " + quoted(source) + " is longer than " + strconv.Itoa(MaxTargetBytes) + " bytes")
 	}
 	class, ok := classOf(className)
 	if !ok {
-		return fail("unknown word class " + strconv.Quote(className))
+		return fail("unknown word class " + quoted(className))
 	}
 	if reason := wrongForms(target, class); reason != "" {
-		return fail(reason + " for " + strconv.Quote(source))
+		return fail(reason + " for " + quoted(source))
 	}
 	e := entry{
 		key: uint32(len(g.keys)), source: uint32(start), target: uint32(start + len(source) + 1), line: uint32(number),
@@ -126,7 +128,7 @@ func (g *Glossary) line(start int, s string, number int) error {
 	e.keyLen = uint8(len(key))
 	slot, old := g.find(key, hash(key))
 	if old >= 0 {
-		return fail(strconv.Quote(source) + " stands already in line " + strconv.Itoa(int(g.entries[old].line)))
+		return fail(quoted(source) + " stands already in line " + strconv.Itoa(int(g.entries[old].line)))
 	}
 	g.entries = append(g.entries, e)
 	g.slots[slot] = uint32(len(g.entries))
@@ -140,24 +142,24 @@ func wrongSource(s string) string {
 	case len(s) > MaxPhraseBytes:
 		return "the source is longer than " + strconv.Itoa(MaxPhraseBytes) + " bytes"
 	case strings.Trim(s, " ") != s || strings.Contains(s, "  "):
-		return "a space too many in the source " + strconv.Quote(s)
+		return "a space too many in the source " + quoted(s)
 	}
 	words := 0
 	for rest := s; rest != ""; words++ {
 		n := wordLen(rest)
 		if n == 0 {
-			return "the source " + strconv.Quote(s) + " holds more than words, apostrophes, hyphens and single spaces, so no text can match it"
+			return "the source " + quoted(s) + " holds more than words, apostrophes, hyphens and single spaces, so no text can match it"
 		}
 		rest = rest[n:]
 		if rest != "" {
 			if rest[0] != ' ' && rest[0] != '-' || len(rest) == 1 {
-				return "the source " + strconv.Quote(s) + " holds more than words, apostrophes, hyphens and single spaces, so no text can match it"
+				return "the source " + quoted(s) + " holds more than words, apostrophes, hyphens and single spaces, so no text can match it"
 			}
 			rest = rest[1:]
 		}
 	}
 	if words > MaxPhraseWords {
-		return "the source " + strconv.Quote(s) + " has more than " + strconv.Itoa(MaxPhraseWords) + " words"
+		return "the source " + quoted(s) + " has more than " + strconv.Itoa(MaxPhraseWords) + " words"
 	}
 	return ""
 }
@@ -236,6 +238,9 @@ func (g *Glossary) spelling(i int) string {
 	return g.text[e.source : e.source+uint32(e.srcLen)]
 }
 
+// quoted puts s in quotes for a message. strconv.Quote would bring tables of what is printable, 15 KB.
+func quoted(s string) string { return `"` + s + `"` }
+
 // view returns the bytes of b as a string without copying them. TinyGo copies in every string(b), even in a comparison.
 // The string must not outlive the next change of b.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
@@ -244,7 +249,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func appendKey(dst []byte, s string) []byte {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
-			dst = append(dst, byte(toLower(rune(c))))
+			dst = append(dst, byte(letters.ToLower(rune(c))))
 			i++
 			continue
 		}
@@ -252,7 +257,7 @@ func appendKey(dst []byte, s string) []byte {
 		if r == '’' {
 			r = '\''
 		}
-		dst = utf8.AppendRune(dst, toLower(r))
+		dst = utf8.AppendRune(dst, letters.ToLower(r))
 		i += size
 	}
 	return dst
@@ -263,7 +268,7 @@ func wordLen(s string) int {
 	n := 0
 	for n < len(s) {
 		r, size := utf8.DecodeRuneInString(s[n:])
-		if isLetter(r) {
+		if letters.IsLetter(r) {
 			n += size
 			continue
 		}
@@ -271,7 +276,7 @@ func wordLen(s string) int {
 			break
 		}
 		next, _ := utf8.DecodeRuneInString(s[n+size:])
-		if !isLetter(next) {
+		if !letters.IsLetter(next) {
 			break
 		}
 		n += size

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"unicode"
 )
 
 func TestParseNamesTheLine(t *testing.T) {
@@ -100,34 +99,4 @@ func FuzzParse(f *testing.F) {
 			New(g, LanguageOf(code)).Append(nil, []byte(text))
 		}
 	})
-}
-
-// TestLetters holds the ranges against package unicode where they claim to be exact.
-func TestLetters(t *testing.T) {
-	for r := rune(0); r < 0x180; r++ {
-		if isLetter(r) != unicode.IsLetter(r) {
-			t.Errorf("isLetter(%q) = %v", r, isLetter(r))
-		}
-		if got, want := toLower(r), unicode.ToLower(r); got != want {
-			t.Errorf("toLower(%q) = %q, want %q", r, got, want)
-		}
-		if got, want := toUpper(r), unicode.ToUpper(r); got != want && r != 'µ' {
-			t.Errorf("toUpper(%q) = %q, want %q", r, got, want)
-		}
-	}
-	for _, r := range "αβγςωДдЖжЁёїЇΣσ" {
-		if !isLetter(r) || toLower(r) != unicode.ToLower(r) || r != 'ς' && toUpper(r) != unicode.ToUpper(r) {
-			t.Errorf("%q: letter %v, lower %q, upper %q", r, isLetter(r), toLower(r), toUpper(r))
-		}
-	}
-	for _, r := range "漢字かなกไทยअ" {
-		if unicode.IsLetter(r) && !isLetter(r) {
-			t.Errorf("%q is no letter", r)
-		}
-	}
-	for _, r := range "—–“”‘…€→★、。「」😀¿¡«»°×÷" {
-		if isLetter(r) {
-			t.Errorf("%q is a letter", r)
-		}
-	}
 }

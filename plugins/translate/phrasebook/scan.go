@@ -3,6 +3,8 @@ package phrasebook
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/millstream-io/millstream/plugins/internal/letters"
 )
 
 type kind uint8
@@ -224,7 +226,7 @@ func alphanumericLen(s string) int {
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[n:])
-		if !isLetter(r) {
+		if !letters.IsLetter(r) {
 			break
 		}
 		n += size
@@ -261,5 +263,5 @@ func addressLen(s string) int {
 }
 
 func alphanumeric(c byte) bool {
-	return isDigit(c) || toLower(rune(c)) >= 'a' && toLower(rune(c)) <= 'z'
+	return isDigit(c) || letters.ToLower(rune(c)) >= 'a' && letters.ToLower(rune(c)) <= 'z'
 }

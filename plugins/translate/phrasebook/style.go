@@ -1,5 +1,7 @@
 package phrasebook
 
+import "github.com/millstream-io/millstream/plugins/internal/letters"
+
 // style is how a target is written.
 type style uint8
 
@@ -25,12 +27,12 @@ func survey(s string) look {
 		if r == '\'' || r == '’' {
 			continue
 		}
-		if !isLetter(r) {
+		if !letters.IsLetter(r) {
 			inside = false
 			continue
 		}
 		l.letters++
-		capital := toLower(r) != r
+		capital := letters.ToLower(r) != r
 		if capital {
 			l.uppers++
 		}

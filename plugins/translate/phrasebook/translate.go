@@ -3,6 +3,8 @@ package phrasebook
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/millstream-io/millstream/plugins/internal/letters"
 )
 
 // Translator translates with one glossary into one language.
@@ -320,7 +322,7 @@ func (t *Translator) joined(dst []byte, j junction) []byte {
 		case r == '_':
 			r = ' '
 		case was.shouts() || i == 0 && was.initials != 0:
-			r = toUpper(r)
+			r = letters.ToUpper(r)
 		}
 		dst = utf8.AppendRune(dst, r)
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/millstream-io/millstream/plugins/internal/letters"
 )
 
 // words is a small glossary that has one of every kind.
@@ -217,7 +219,7 @@ func TestNoAllocation(t *testing.T) {
 // other returns what of a text is neither letter nor digit nor apostrophe.
 func other(s string) string {
 	return strings.Map(func(r rune) rune {
-		if isLetter(r) || r < 0x80 && isDigit(byte(r)) || r == '\'' || r == '’' || r == ' ' || r == '-' {
+		if letters.IsLetter(r) || r < 0x80 && isDigit(byte(r)) || r == '\'' || r == '’' || r == ' ' || r == '-' {
 			return -1
 		}
 		return r
