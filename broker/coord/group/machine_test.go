@@ -86,9 +86,15 @@ func TestStateMachine(t *testing.T) {
 			return w.member("x").commit(7)
 		}, ErrUnknownMember, StateStable},
 
-		{"delete", StateEmpty, func(w *world) *pending { return start(func() error { return w.c.Delete(context.Background(), groupName) }) }, nil, StateDead},
-		{"delete", StateStable, func(w *world) *pending { return start(func() error { return w.c.Delete(context.Background(), groupName) }) }, ErrNonEmptyGroup, StateStable},
-		{"delete", StatePreparingRebalance, func(w *world) *pending { return start(func() error { return w.c.Delete(context.Background(), groupName) }) }, ErrNonEmptyGroup, StatePreparingRebalance},
+		{"delete", StateEmpty, func(w *world) *pending {
+			return start(func() error { return w.c.Delete(context.Background(), groupName) })
+		}, nil, StateDead},
+		{"delete", StateStable, func(w *world) *pending {
+			return start(func() error { return w.c.Delete(context.Background(), groupName) })
+		}, ErrNonEmptyGroup, StateStable},
+		{"delete", StatePreparingRebalance, func(w *world) *pending {
+			return start(func() error { return w.c.Delete(context.Background(), groupName) })
+		}, ErrNonEmptyGroup, StatePreparingRebalance},
 		{"another protocol type", StateStable, func(w *world) *pending {
 			return start(func() error {
 				_, err := w.c.Join(context.Background(), JoinRequest{Group: groupName, ProtocolType: "connect", SessionTimeout: 10 * time.Second,

@@ -15,10 +15,10 @@ import (
 
 const (
 	// After a round the next one begins when outputs of roundBytes are waiting, or after roundInterval.
-	roundBytes    = 1 << 20
+	roundBytes    = 16 << 20
 	roundInterval = 100 * time.Millisecond
 	// behindBytes is how much may wait for the disk before Commit waits too.
-	behindBytes = 2 << 20
+	behindBytes = 64 << 20
 	// retryInterval is how long a journal that refuses writes is left alone.
 	retryInterval = time.Second
 )

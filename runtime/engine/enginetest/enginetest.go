@@ -1,0 +1,264 @@
+// Package enginetest is the contract of package engine as tests. Every engine
+// passes the same ones, so that a worker cannot tell over which log it runs.
+//
+// The tests wait for what must happen and never for time to pass; each has a
+// deadline, after which what did not happen is the failure.
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/sdk/abi"
+)
+
+// Subject is an engine under test over an empty log.
+type Subject struct {
+	Engine engine.Engine
+	// Produce writes records as an ordinary producer would: as one batch, compressed
+	// with codec (none, gzip, snappy, lz4, zstd).
+	Produce func(t testing.TB, topic string, partition int32, codec string, records []engine.Record)
+	// Grow gives a topic more partitions.
+	Grow func(t testing.TB, topic string, partitions int)
+	// RebalanceTimeout is how long the engine's members wait for a session to be closed; 0 skips what needs it.
+	RebalanceTimeout time.Duration
+}
+
+// deadline bounds every test; it is far longer than anything takes.
+const deadline = 2 * time.Minute
+
+// Run runs the contract. open makes a new subject for each test and cleans up by t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) Subject) {
+	run(t, open, func(t *testing.T, f func(*testing.T)) { f(t) })
+}
+
+// RunInBubble is Run with each test in a testing/synctest bubble, where time
+// costs nothing: for engines that use no sockets and no files.
+func RunInBubble(t *testing.T, open func(t *testing.T) Subject) {
+	run(t, open, func(t *testing.T, f func(*testing.T)) { synctest.Test(t, f) })
+}
+
+func run(t *testing.T, open func(t *testing.T) Subject, around func(*testing.T, func(*testing.T))) {
+	for _, group := range [][]test{positionTests(), pollTests(), outputTests(), memberTests(), topicTests()} {
+		for _, test := range group {
+			around := around
+			if test.outside {
+				around = func(t *testing.T, f func(*testing.T)) { f(t) }
+			}
+			t.Run(test.name, func(t *testing.T) {
+				around(t, func(t *testing.T) {
+					ctx, cancel := context.WithTimeout(t.Context(), deadline)
+					defer cancel()
+					test.run(&env{T: t, ctx: ctx, Subject: open(t)})
+				})
+			})
+		}
+	}
+}
+
+type test struct {
+	name string
+	run  func(e *env)
+	// outside keeps the test out of bubbles: zstd's pooled decoders hold
+	// channels, and a bubble's channel must not leave it.
+	outside bool
+}
+
+// env is what a test works with.
+type env struct {
+	*testing.T
+	Subject
+	ctx context.Context
+}
+
+func (e *env) must(err error) {
+	e.Helper()
+	if err != nil {
+		e.Fatal(err)
+	}
+}
+
+func (e *env) topic(name string, partitions int) {
+	e.Helper()
+	e.must(e.Engine.EnsureTopic(e.ctx, name, partitions, nil))
+}
+
+// group is a consumer of topic "in" with the output topic "out", from the start.
+func group() engine.Group {
+	return engine.Group{Name: "g", Client: "test", Inputs: []string{"in"}, OutputTopics: []string{"out"},
+		Start: engine.Start{Kind: engine.StartEarliest}}
+}
+
+// join joins, and leaves at the end of the test.
+func (e *env) join(g engine.Group) engine.Member {
+	e.Helper()
+	m, err := e.Engine.Join(e.ctx, g)
+	e.must(err)
+	e.Cleanup(func() { _ = m.Leave(context.Background()) })
+	return m
+}
+
+// sessions waits until the member owns n sessions.
+func (e *env) sessions(m engine.Member, n int) []engine.Session {
+	e.Helper()
+	for {
+		owned, err := m.Next(e.ctx)
+		if err != nil {
+			e.Fatalf("waiting for %d sessions: %v", n, err)
+		}
+		if len(owned) == n {
+			return owned
+		}
+	}
+}
+
+// session joins a group with a single input partition and returns the session.
+func (e *env) session(g engine.Group) (engine.Session, engine.Member) {
+	e.Helper()
+	m := e.join(g)
+	return e.sessions(m, 1)[0], m
+}
+
+// single makes topics "in" and "out" with one partition each and joins.
+func (e *env) single() engine.Session {
+	e.Helper()
+	e.topic("in", 1)
+	e.topic("out", 1)
+	s, _ := e.session(group())
+	return s
+}
+
+const pollBytes = 64 << 10
+
+func (e *env) poll(s engine.Session) engine.Fetch {
+	e.Helper()
+	f, err := s.Poll(e.ctx, pollBytes)
+	if err != nil {
+		e.Fatalf("poll: %v", err)
+	}
+	return f
+}
+
+// pollValues polls until it has n records and returns their values.
+func (e *env) pollValues(s engine.Session, n int) []string {
+	e.Helper()
+	var values []string
+	for len(values) < n {
+		f := e.poll(s)
+		for i := range f.Len() {
+			values = append(values, string(f.Record(i).Value))
+		}
+	}
+	return values
+}
+
+// commit processes nothing and commits.
+func (e *env) commit(s engine.Session, next int64) {
+	e.Helper()
+	e.must(s.Begin())
+	e.must(s.Commit(e.ctx, next))
+}
+
+// copyBatch writes outputs for what was polled and commits.
+func (e *env) copyBatch(s engine.Session, next int64, o ...abi.Output) {
+	e.Helper()
+	e.must(s.Begin())
+	e.must(s.Produce(e.ctx, outputs(o...)))
+	e.must(s.Commit(e.ctx, next))
+}
+
+func (e *env) wantValues(got []string, want ...string) {
+	e.Helper()
+	if !slices.Equal(got, want) {
+		e.Errorf("values are %q, want %q", got, want)
+	}
+}
+
+// values of a partition, from its start to its present end.
+func (e *env) values(topic string, partition int32) []string {
+	e.Helper()
+	values := []string{}
+	for _, r := range e.records(topic)[partition] {
+		values = append(values, string(r.Value))
+	}
+	return values
+}
+
+// records of a topic by partition.
+func (e *env) records(topic string) map[int32][]engine.Record {
+	e.Helper()
+	found := map[int32][]engine.Record{}
+	_, err := e.Engine.ReadAll(e.ctx, topic, func(p int32, r engine.Record) error {
+		found[p] = append(found[p], clone(r))
+		return nil
+	})
+	e.must(err)
+	return found
+}
+
+// committed is what the group has committed for a partition of topic "in".
+func (e *env) committed(partition int32) int64 {
+	e.Helper()
+	lag, err := e.Engine.Lag(e.ctx, "g", []string{"in"})
+	e.must(err)
+	return lag[engine.TopicPartition{Topic: "in", Partition: partition}].Committed
+}
+
+func clone(r engine.Record) engine.Record {
+	r.Key, r.Value = slices.Clone(r.Key), slices.Clone(r.Value)
+	r.Headers = slices.Clone(r.Headers)
+	for i := range r.Headers {
+		r.Headers[i].Value = slices.Clone(r.Headers[i].Value)
+	}
+	return r
+}
+
+// numbered makes n records with values prefix-first, prefix-(first+1), …
+func numbered(prefix string, first, n int) []engine.Record {
+	records := make([]engine.Record, n)
+	for i := range records {
+		records[i] = engine.Record{Timestamp: int64(1000 + first + i), Value: fmt.Appendf(nil, "%s-%d", prefix, first+i)}
+	}
+	return records
+}
+
+// valuesOf is what numbered writes.
+func valuesOf(prefix string, first, n int) []string {
+	var values []string
+	for _, r := range numbered(prefix, first, n) {
+		values = append(values, string(r.Value))
+	}
+	return values
+}
+
+// outputList hands outputs over as a guest's call does.
+type outputList struct{ left []abi.Output }
+
+// Next implements abi.Outputs.
+func (l *outputList) Next(o *abi.Output) bool {
+	if len(l.left) == 0 {
+		return false
+	}
+	*o, l.left = l.left[0], l.left[1:]
+	return true
+}
+
+func outputs(o ...abi.Output) abi.Outputs { return &outputList{o} }
+
+// background runs f and returns a function that waits for its result.
+func background[T any](f func() (T, error)) (wait func() (T, error)) {
+	var v T
+	var err error
+	var done sync.WaitGroup
+	done.Go(func() { v, err = f() })
+	return func() (T, error) {
+		done.Wait()
+		return v, err
+	}
+}
