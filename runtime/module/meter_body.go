@@ -23,14 +23,29 @@ type bodyWriter struct {
 	out    []byte
 	copied int // everything before it is in out
 
-	points []point // that are still to come
-	heads  []bool  // per open block: the fuel is in the local
-	mirror bool
-	depth  int64 // what the function adds to the depth, 0: nothing
+	points  []point // that are still to come
+	open    []openBlock
+	doubled uint32 // number of open loops that are doubled
+	mirror  bool   // the fuel is in the local
+	depth   int64  // what the function adds to the depth, 0: nothing
+
+	// spent says that a bulk operation came since the last check, so the next one checks.
+	spent bool
 
 	// Added locals: the fuel after the last payment, the length of a bulk operation
-	// (also the depth), the result of a grow.
-	fuel, scratch, result uint32
+	// or the depth, the depth of the caller, the result of a grow.
+	fuel, scratch, caller, result uint32
+}
+
+// openBlock is what is restored at the end of a block.
+type openBlock struct {
+	mirror bool // in front of it
+	spent  bool
+	loop   bool
+	// doubled says that the loop became two, one in the other; outside is the
+	// number of doubled loops around it.
+	doubled bool
+	outside uint32
 }
 
 // body returns function i anew; it is valid until the next call.
@@ -43,7 +58,7 @@ func (m *meter) body(i int) ([]byte, error) {
 	if r.fault != nil {
 		return nil, r.fault
 	}
-	w.fuel, w.scratch, w.result = locals, locals+1, locals+2
+	w.fuel, w.scratch, w.caller, w.result = locals, locals+1, locals+2, locals+3
 	w.copied = r.pos
 	if !s.leaf() {
 		code := *r
@@ -84,11 +99,7 @@ func (w *bodyWriter) locals(params int) uint32 {
 	}
 	w.out = append(w.out, r.b[start:r.pos]...)
 	if added > 0 {
-		scratch := byte(1)
-		if w.s.grows {
-			scratch = 2
-		}
-		w.out = append(w.out, 1, typeI64, scratch, typeI32)
+		w.out = append(w.out, 1, typeI64, 3, typeI32)
 	}
 	return uint32(params + count)
 }
@@ -113,28 +124,27 @@ func (w *bodyWriter) step(in *instruction, t funcType) {
 	}
 	switch in.imm {
 	case immBlock:
-		w.heads = append(w.heads, w.mirror)
-		if in.op == opLoop && len(w.points) > 0 && w.points[0].at == w.in.pos {
-			if w.points[0].load {
-				w.flush(in.start)
-				w.index(opGlobalGet, w.m.fuelGlobal())
-				w.index(opLocalSet, w.fuel)
-			}
-			w.mirror = w.points[0].mirror
-		}
+		w.block(in)
 	case immEnd:
-		if n := len(w.heads); n > 0 {
-			w.mirror = w.heads[n-1]
-			w.heads = w.heads[:n-1]
-		} else if w.depth > 0 {
-			w.flush(in.start)
-			w.out = append(w.out, opEnd)
-			w.leave()
+		w.end(in)
+	case immLabel:
+		if w.doubled > 0 {
+			w.skip(in)
+			w.settle(in.x)
+			w.index(byte(in.op), w.label(in.x))
+		}
+	case immLabels:
+		if w.doubled > 0 {
+			w.labels(in)
 		}
 	case immReturn:
+		if w.doubled > 0 {
+			w.flush(in.start)
+			w.settle(uint32(len(w.open)))
+		}
 		if w.depth > 0 {
 			w.skip(in)
-			w.index(opBr, uint32(len(w.heads)))
+			w.index(opBr, uint32(len(w.open))+w.doubled)
 		}
 	case immFunc, immRefFunc:
 		w.skip(in)
@@ -151,6 +161,122 @@ func (w *bodyWriter) step(in *instruction, t funcType) {
 		if in.op == opMemoryGrow {
 			w.grow(in, growPageShift)
 		}
+	}
+}
+
+// block opens a block. A loop without calls becomes two, so that the call of yield
+// is not in the inner one, where the compiler would keep every variable of the loop
+// in memory for its sake:
+//
+//	loop $outer
+//	  if fuel < 0 { call yield }
+//	  loop $inner
+//	    if fuel < 0 { br $outer }
+//	    fuel -= price of one turn
+//	    ...
+//	  end
+//	end
+//
+// In between, the fuel is in the local only; it goes back into the global where the
+// outermost such loop is left. (A trap in it loses what was paid since.)
+func (w *bodyWriter) block(in *instruction) {
+	b := openBlock{mirror: w.mirror, spent: w.spent, loop: in.op == opLoop, outside: w.doubled}
+	if in.op == opLoop && len(w.points) > 0 && w.points[0].at == w.in.pos {
+		p := &w.points[0]
+		if p.load {
+			w.flush(in.start)
+			w.index(opGlobalGet, w.m.fuelGlobal())
+			w.index(opLocalSet, w.fuel)
+		}
+		w.mirror = p.mirror
+		parameters := in.hasType && len(w.m.types[in.x].params) > 0
+		if p.mirror && !parameters {
+			b.doubled = true
+			w.doubled++
+			w.flush(w.in.pos)
+			w.yieldIfUsedUp()
+			w.copied = in.start
+		}
+	}
+	w.open = append(w.open, b)
+}
+
+func (w *bodyWriter) end(in *instruction) {
+	n := len(w.open)
+	if n == 0 {
+		if w.depth > 0 {
+			w.flush(in.start)
+			w.op(opEnd)
+			w.leave()
+		}
+		return
+	}
+	b := w.open[n-1]
+	w.open = w.open[:n-1]
+	w.mirror, w.doubled = b.mirror, b.outside
+	if b.loop {
+		w.spent = b.spent
+	}
+	if b.doubled {
+		w.flush(in.start)
+		w.op(opEnd)
+		if w.doubled == 0 {
+			w.flush(w.in.pos)
+			w.store()
+		}
+	}
+}
+
+// settle stores the fuel in front of a branch that leaves the outermost doubled loop.
+func (w *bodyWriter) settle(label uint32) {
+	if !w.inside(label) {
+		w.store()
+	}
+}
+
+func (w *bodyWriter) inside(label uint32) bool {
+	n := len(w.open)
+	if int(label) >= n {
+		return false
+	}
+	target := w.open[n-1-int(label)]
+	return target.doubled || target.outside > 0
+}
+
+func (w *bodyWriter) store() {
+	w.index(opLocalGet, w.fuel)
+	w.index(opGlobalSet, w.m.fuelGlobal())
+}
+
+// label moves a label by the doubled loops it leaves; a doubled loop itself is
+// continued at its inner one.
+func (w *bodyWriter) label(label uint32) uint32 {
+	n := len(w.open)
+	if int(label) >= n {
+		return label + w.doubled
+	}
+	target := w.open[n-1-int(label)]
+	moved := w.doubled - target.outside
+	if target.doubled {
+		moved--
+	}
+	return label + moved
+}
+
+func (w *bodyWriter) labels(in *instruction) {
+	w.skip(in)
+	r := reader{b: w.in.b, pos: in.fixed, end: w.in.pos}
+	n := r.u32()
+	first := r
+	for range n + 1 {
+		if !w.inside(first.u32()) {
+			w.store()
+			break
+		}
+	}
+	w.index(opBrTable, n)
+	for range n + 1 {
+		w.out = binary.AppendUvarint(w.out, uint64(w.label(r.u32())))
 	}
 }
 
@@ -175,10 +301,18 @@ func appendSigned(out []byte, v int64) []byte {
 
 // point writes a payment, and at the entry the count of the depth.
 func (w *bodyWriter) point(p *point, t funcType) {
+	doubled := p.loop && w.open[len(w.open)-1].doubled
+	if doubled {
+		w.index(opLocalGet, w.fuel)
+		w.op(opI64Const, 0, opI64LtS, opIf, typeEmpty)
+		w.index(opBr, 2)
+		w.op(opEnd)
+	}
 	w.fuelValue(p.mirror && !p.entry)
 	w.constant(opI64Const, int64(max(1, (p.weight+weightPerUnit-1)/weightPerUnit)))
 	w.op(opI64Sub)
-	w.paid(p.check, p.mirror)
+	w.paid(p.check && !doubled)
+	w.spent = w.spent && !p.check
 	if p.entry && w.depth > 0 {
 		w.enter(t)
 	}
@@ -192,21 +326,31 @@ func (w *bodyWriter) fuelValue(mirror bool) {
 	}
 }
 
-// paid stores the fuel on the stack and, with check, yields if it is used up. The
-// local spares the next payment of a loop the load, whose latency is most of the
-// cost in small loops.
-func (w *bodyWriter) paid(check, mirror bool) {
-	if check || mirror {
+// paid keeps the fuel on the stack and, with check, yields if it is used up. The
+// local spares a loop the load and the store of the global.
+func (w *bodyWriter) paid(check bool) {
+	switch {
+	case w.doubled > 0:
+		w.index(opLocalSet, w.fuel)
+	case check || w.mirror:
 		w.index(opLocalTee, w.fuel)
+		w.index(opGlobalSet, w.m.fuelGlobal())
+	default:
+		w.index(opGlobalSet, w.m.fuelGlobal())
 	}
-	w.index(opGlobalSet, w.m.fuelGlobal())
-	if !check {
-		return
+	if check {
+		w.yieldIfUsedUp()
 	}
+}
+
+func (w *bodyWriter) yieldIfUsedUp() {
 	w.index(opLocalGet, w.fuel)
 	w.op(opI64Const, 0, opI64LtS, opIf, typeEmpty)
+	if w.doubled > 0 {
+		w.store()
+	}
 	w.index(opCall, w.m.yieldFunc())
-	if mirror {
+	if w.mirror {
 		w.index(opGlobalGet, w.m.fuelGlobal())
 		w.index(opLocalSet, w.fuel)
 	}
@@ -217,6 +361,7 @@ func (w *bodyWriter) paid(check, mirror bool) {
 // return and branch out of the function reaches.
 func (w *bodyWriter) enter(t funcType) {
 	w.index(opGlobalGet, w.m.depthGlobal())
+	w.index(opLocalTee, w.caller)
 	w.constant(opI32Const, w.depth)
 	w.op(opI32Add)
 	w.index(opLocalTee, w.scratch)
@@ -237,25 +382,26 @@ func (w *bodyWriter) enter(t funcType) {
 }
 
 func (w *bodyWriter) leave() {
-	w.index(opGlobalGet, w.m.depthGlobal())
-	w.constant(opI32Const, w.depth)
-	w.op(opI32Sub)
+	w.index(opLocalGet, w.caller)
 	w.index(opGlobalSet, w.m.depthGlobal())
 }
 
 // bulk pays for the operation at hand by its length, which is on top of the stack.
+// The first one behind a check leaves it to the next entry or loop head to look at the
+// fuel; every further one looks at once.
 func (w *bodyWriter) bulk(shift byte, by int64) {
 	w.index(opLocalTee, w.scratch)
-	w.length(shift, by)
+	w.length(shift, by, w.spent)
+	w.spent = true
 }
 
-func (w *bodyWriter) length(shift byte, by int64) {
+func (w *bodyWriter) length(shift byte, by int64, check bool) {
 	w.fuelValue(w.mirror)
 	w.index(opLocalGet, w.scratch)
 	w.op(opI64ExtendU)
 	w.constant(opI64Const, by)
 	w.op(shift, opI64Sub)
-	w.paid(true, w.mirror)
+	w.paid(check)
 }
 
 // grow writes memory.grow or table.grow and pays for what it added.
@@ -266,7 +412,7 @@ func (w *bodyWriter) grow(in *instruction, by int64) {
 	w.index(opLocalTee, w.result)
 	w.constant(opI32Const, -1)
 	w.op(opI32Ne, opIf, typeEmpty)
-	w.length(opI64Shl, by)
+	w.length(opI64Shl, by, true)
 	w.op(opEnd)
 	w.index(opLocalGet, w.result)
 }
