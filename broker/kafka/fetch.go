@@ -30,10 +30,9 @@ const maxFetchWait = 5 * time.Minute
 func (s *Service) fetch(ctx context.Context, c *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.FetchRequest)
 	f := s.planFetch(req)
-	if f.errorCode != 0 || f.satisfied(c, req) {
-		return &encoded{out: f.out}, nil
+	if !f.satisfied(c, req) {
+		s.awaitFetch(ctx, c, req, f)
 	}
-	s.awaitFetch(ctx, c, req, f)
 	return &encoded{out: f.out}, nil
 }
 
