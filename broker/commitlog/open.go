@@ -107,7 +107,7 @@ func (l *Log) openSegments(ctx context.Context, bases []int64, start int64) (lis
 			return list, err
 		}
 		list = append(list, s)
-		if s.SyncedBytes() > 0 {
+		if s.SyncedBytes() > 0 || s.Complete() {
 			synced = i
 		}
 	}

@@ -14,6 +14,7 @@ type SegmentInfo struct {
 	SizeBytes    int64
 	MaxTimestamp int64 // ms, or segment.NoTimestamp
 	Active       bool  // appended to
+	Compacted    bool  // what RewriteSegment was told
 }
 
 // Segments lists the segments in order.
@@ -21,7 +22,7 @@ func (l *Log) Segments() []SegmentInfo {
 	list := *l.segments.Load()
 	out := make([]SegmentInfo, len(list))
 	for i, s := range list {
-		out[i] = SegmentInfo{s.BaseOffset(), s.NextOffset(), s.SizeBytes(), s.MaxTimestamp(), i == len(list)-1}
+		out[i] = SegmentInfo{s.BaseOffset(), s.NextOffset(), s.SizeBytes(), s.MaxTimestamp(), i == len(list)-1, s.Compacted()}
 	}
 	return out
 }

@@ -10,7 +10,7 @@ import (
 // keeps its buffers and compressors. It is not safe for concurrent use.
 type Builder struct {
 	dst   []byte
-	start int // of the batch in dst
+	start int    // of the batch in dst
 	raw   []byte // records to be compressed
 	head  Header
 	keep  bool // the batch replaces another one: see ResetFrom

@@ -122,6 +122,20 @@ func SetLogAppendTime(b []byte, timestamp int64) error {
 	return nil
 }
 
+// DeleteHorizon returns the time (ms) from which on tombstones of a compacted
+// batch may be dropped (KIP-534): attribute bit 6 says that the base timestamp
+// is that time.
+func (h *Header) DeleteHorizon() (ms int64, ok bool) {
+	return h.BaseTimestamp, h.Attributes&attrDeleteHorizon != 0
+}
+
+// SetDeleteHorizon makes the base timestamp the delete horizon. The batch has
+// to be built anew (Builder.ResetFrom): its records' timestamps count from it.
+func (h *Header) SetDeleteHorizon(ms int64) {
+	h.BaseTimestamp = ms
+	h.Attributes |= attrDeleteHorizon
+}
+
 // putCRC computes the checksum of the batch that b is.
 func putCRC(b []byte) {
 	binary.BigEndian.PutUint32(b[posCRC:], crc32.Checksum(b[posAttributes:], castagnoli))

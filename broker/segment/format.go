@@ -70,12 +70,14 @@ type mark struct {
 	points       uint32 // entries of the offset index
 	stamps       uint32 // entries of the time index
 	sealed       bool   // the segment is complete
-	sparse       bool   // offsets may be missing between batches: it was compacted
+	sparse       bool   // offsets may be missing between batches
+	compacted    bool   // it was compacted as a whole
 }
 
 const (
 	markSealed = 1 << iota
 	markSparse
+	markCompacted
 )
 
 func (m *mark) append(b []byte) []byte {
@@ -92,6 +94,9 @@ func (m *mark) append(b []byte) []byte {
 	}
 	if m.sparse {
 		flags |= markSparse
+	}
+	if m.compacted {
+		flags |= markCompacted
 	}
 	b = binary.BigEndian.AppendUint32(b, flags)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
@@ -112,6 +117,7 @@ func parseMark(b []byte) (mark, bool) {
 		stamps:       binary.BigEndian.Uint32(b[36:]),
 		sealed:       flags&markSealed != 0,
 		sparse:       flags&markSparse != 0,
+		compacted:    flags&markCompacted != 0,
 	}
 	return m, m.position >= 0 && m.next >= 0 && m.sequence > 0
 }

@@ -56,7 +56,7 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 	if err != nil {
 		return dst[:start], Place{}, err
 	}
-	end, next := start, offset
+	end, next := start, max(offset, s.base)
 	for first := true; ; first = false {
 		h, err := s.headerAt(dst[end:], at+int64(end-start), size)
 		if errors.Is(err, record.ErrTruncated) {

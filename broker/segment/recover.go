@@ -56,7 +56,8 @@ func Open(o Options, base int64) (*Segment, error) {
 	s.next.Store(last.next)
 	s.maxTimestamp.Store(last.maxTimestamp)
 	s.sealed.Store(s.index.onDisk)
-	s.sparse.Store(o.Sparse || last.sparse)
+	s.sparse.Store(last.sparse)
+	s.compacted.Store(last.compacted)
 	s.verifyBelow.Store(last.position)
 	return s, nil
 }
@@ -204,7 +205,7 @@ func (s *Segment) rebuildIndex() error {
 
 // checkOrder checks that a batch follows the one that ended before offset next.
 func (s *Segment) checkOrder(h *record.Header, next int64) error {
-	if h.BaseOffset < next || h.BaseOffset > next && !s.sparse.Load() {
+	if h.BaseOffset < next || h.BaseOffset > next && !s.o.Sparse && !s.sparse.Load() {
 		return fmt.Errorf("batch at offset %d where offset %d was to follow", h.BaseOffset, next)
 	}
 	return nil

@@ -23,6 +23,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -78,7 +79,8 @@ type Segment struct {
 	next         atomic.Int64
 	maxTimestamp atomic.Int64
 	sealed       atomic.Bool
-	sparse       atomic.Bool
+	sparse       atomic.Bool // written by Finish: offsets may be missing
+	compacted    atomic.Bool
 
 	// verifyBelow is the position before which a read checks the checksums of
 	// batches: they were written by an earlier process, or long ago. What lies
@@ -115,7 +117,6 @@ func newSegment(o Options, base int64) *Segment {
 	s.next.Store(base)
 	s.maxTimestamp.Store(NoTimestamp)
 	s.refs.Store(1)
-	s.sparse.Store(o.Sparse)
 	return s
 }
 
@@ -130,6 +131,9 @@ func (s *Segment) SizeBytes() int64 { return s.size.Load() }
 
 // MaxTimestamp is the largest timestamp of a record (ms), or NoTimestamp.
 func (s *Segment) MaxTimestamp() int64 { return s.maxTimestamp.Load() }
+
+// Compacted is what was said to Finish.
+func (s *Segment) Compacted() bool { return s.compacted.Load() }
 
 // Path is the path of the log file.
 func (s *Segment) Path() string { return s.o.path(s.base, LogSuffix) }
@@ -217,7 +221,7 @@ func (s *Segment) Sync() error {
 	m := s.index.snapshot(func() mark {
 		return mark{position: s.size.Load(), next: s.next.Load(), maxTimestamp: s.maxTimestamp.Load()}
 	})
-	m.sealed, m.sparse = sealed, s.sparse.Load()
+	m.sealed, m.sparse, m.compacted = sealed, s.sparse.Load(), s.compacted.Load()
 	if s.index.upToDate(m) {
 		return nil
 	}
@@ -231,10 +235,12 @@ func (s *Segment) Sync() error {
 	return nil
 }
 
-// Finish seals a segment that was written to replace others: it ends at
-// offset next, and offsets may be missing in it. Then it is synced.
-func (s *Segment) Finish(next int64) error {
+// Finish seals a segment that was written to replace another one: it ends at
+// offset next, and offsets may be missing in it. compacted says that nothing
+// in it is left to be compacted by itself. Then it is synced.
+func (s *Segment) Finish(next int64, compacted bool) error {
 	s.sparse.Store(true)
+	s.compacted.Store(compacted)
 	s.next.Store(max(next, s.next.Load()))
 	s.Seal()
 	return s.Sync()
@@ -266,11 +272,40 @@ func (s *Segment) Release() {
 // as soon as nobody reads them. Nothing is synced.
 func (s *Segment) Close() { s.Release() }
 
+// MoveTo gives the files of a segment that was finished another suffix, the
+// log first, durably: without its indexes a log is whole, without its log an
+// index is not. It is called before others see the segment.
+func (s *Segment) MoveTo(suffix string) error {
+	for _, file := range []string{LogSuffix, IndexSuffix, TimeIndexSuffix} {
+		from := s.o.path(s.base, file)
+		to := Options{Dir: s.o.Dir, Suffix: suffix}.path(s.base, file)
+		if err := s.o.FS.Rename(from, to); err != nil {
+			return err
+		}
+		if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+			return err
+		}
+	}
+	s.o.Suffix, s.index.o.Suffix = suffix, suffix
+	return nil
+}
+
+// RemoveIndexes removes the indexes of a segment, durably, so that its log
+// can be replaced. The open segment reads on.
+func RemoveIndexes(o Options, base int64) error {
+	for _, file := range []string{TimeIndexSuffix, IndexSuffix} {
+		if err := o.FS.Remove(o.path(base, file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return o.FS.SyncDir(o.Dir)
+}
+
 // Rename gives the files of a segment another suffix (see Options.Suffix).
 // Missing files are passed over, so that it can be repeated after a crash.
-func Rename(fs vfs.FS, dir string, base int64, from, to string) error {
+func Rename(fsys vfs.FS, dir string, base int64, from, to string) error {
 	return eachFile(base, func(name string) error {
-		return fs.Rename(filepath.Join(dir, name+from), filepath.Join(dir, name+to))
+		return fsys.Rename(filepath.Join(dir, name+from), filepath.Join(dir, name+to))
 	})
 }
 

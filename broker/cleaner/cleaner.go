@@ -1,0 +1,175 @@
+// Package cleaner keeps logs from growing without end: retention drops old
+// segments by age and by size, compaction keeps the last record of every key.
+//
+// Retention is Kafka's: a segment goes when its newest record is older than
+// retention.ms, or when what is left without it is still retention.bytes or
+// more; the files are removed file.delete.delay.ms later. The active segment
+// is rolled first if all of it has expired. Whole segments go, so more than
+// the limit may be there, never less.
+//
+// Compaction works on sealed segments of logs whose policy says so. A record
+// is dropped when a later one has its key; a tombstone (null value) is kept
+// for delete.retention.ms after the compaction that first met it, so that
+// readers who are behind learn of the deletion. Offsets never change. Kept
+// as they are: control batches, batches of transactions, the last batch of
+// each producer id (without its records if none is left, so that its
+// sequence numbers survive), and the active segment. A record without a key
+// has no place in a compacted log and is dropped.
+//
+// A crash at any moment leaves the log as it was or as it was to become: see
+// commitlog.Log.RewriteSegment and AdvanceStart.
+package cleaner
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"time"
+
+	"github.com/millstream-io/millstream/broker/commitlog"
+	"github.com/millstream-io/millstream/broker/record"
+)
+
+// Options of a Cleaner. Zero values mean the defaults.
+type Options struct {
+	Logger *slog.Logger
+	// Interval lies between two rounds of Run; default 15 s (Kafka's log.cleaner.backoff.ms and
+	// log.retention.check.interval.ms in one).
+	Interval time.Duration
+	// MaxKeys bounds how many keys one compaction holds in memory, at about
+	// 60 bytes each; more are done by the following rounds. Default 2^20.
+	MaxKeys int
+}
+
+const (
+	defaultInterval = 15 * time.Second
+	defaultMaxKeys  = 1 << 20
+)
+
+// Cleaner cleans logs. It is used by one goroutine at a time.
+type Cleaner struct {
+	o     Options
+	seeds [2]maphash.Seed
+	build record.Builder
+	// scratch holds decompressed records.
+	scratch []byte
+	// progress is where the next round goes on in logs with more keys than fit in memory.
+	progress map[*commitlog.Log]int64
+}
+
+// New returns a cleaner.
+func New(o Options) *Cleaner {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Interval <= 0 {
+		o.Interval = defaultInterval
+	}
+	if o.MaxKeys <= 0 {
+		o.MaxKeys = defaultMaxKeys
+	}
+	return &Cleaner{o: o, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, progress: map[*commitlog.Log]int64{}}
+}
+
+// Run cleans the logs that logs returns, one after the other, round after
+// round until ctx ends. Errors are logged; a log that fails does not keep the
+// others from being cleaned.
+func (c *Cleaner) Run(ctx context.Context, logs func() []*commitlog.Log) {
+	ticker := time.NewTicker(c.o.Interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, l := range logs() {
+			if ctx.Err() != nil {
+				return
+			}
+			if _, err := c.Clean(ctx, l); err != nil && !errors.Is(err, commitlog.ErrClosed) && ctx.Err() == nil {
+				c.o.Logger.Error("cleaning a log", "log", l.Dir(), "error", err)
+			}
+		}
+	}
+}
+
+// Result says what one cleaning did.
+type Result struct {
+	DroppedSegments int   // by retention
+	RemovedSegments int   // whose files were removed after the delay
+	CompactedBytes  int64 // of segments that were compacted, before
+	KeptBytes       int64 // of the same segments, after
+}
+
+// Clean does once what is due for a log: what its policy says, and the
+// removal of files whose delay is over.
+func (c *Cleaner) Clean(ctx context.Context, l *commitlog.Log) (r Result, err error) {
+	config := l.Config()
+	if config.Delete {
+		if r.DroppedSegments, err = c.retain(l, config, time.Now()); err != nil {
+			return r, err
+		}
+	}
+	if config.Compact {
+		if err = c.compact(ctx, l, config, &r); err != nil {
+			return r, err
+		}
+	}
+	r.RemovedSegments, err = l.RemoveDropped()
+	return r, err
+}
+
+// retain drops the segments that are over age or size and returns how many.
+func (c *Cleaner) retain(l *commitlog.Log, config commitlog.Config, now time.Time) (int, error) {
+	segments := l.Segments()
+	start := l.Bounds().Start
+	drop := expired(segments, config, now)
+	if drop == 0 {
+		return 0, nil
+	}
+	if segments[drop-1].Active {
+		if err := l.Roll(); err != nil {
+			return 0, err
+		}
+		segments = l.Segments() // the active one may have grown before it was rolled
+		if again := expired(segments, config, now); again < drop {
+			drop = again
+		}
+		if drop == 0 {
+			return 0, nil
+		}
+	}
+	to := segments[drop-1].NextOffset
+	if drop < len(segments) {
+		to = segments[drop].BaseOffset
+	}
+	if err := l.AdvanceStart(to); err != nil {
+		return 0, err
+	}
+	c.o.Logger.Info("retention dropped segments", "log", l.Dir(), "segments", drop, "old_start", start, "start", to)
+	return drop, nil
+}
+
+// expired returns how many segments from the first on are to go.
+func expired(segments []commitlog.SegmentInfo, config commitlog.Config, now time.Time) int {
+	n := 0
+	if config.RetentionAge >= 0 {
+		oldest := now.Add(-config.RetentionAge).UnixMilli()
+		for n < len(segments) && segments[n].SizeBytes > 0 && segments[n].MaxTimestamp >= 0 && segments[n].MaxTimestamp < oldest {
+			n++
+		}
+	}
+	if config.RetentionBytes >= 0 {
+		var left int64
+		for _, s := range segments[n:] {
+			left += s.SizeBytes
+		}
+		for n < len(segments) && !segments[n].Active && left-segments[n].SizeBytes >= config.RetentionBytes {
+			left -= segments[n].SizeBytes
+			n++
+		}
+	}
+	return n
+}

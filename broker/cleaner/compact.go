@@ -1,0 +1,216 @@
+package cleaner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/millstream-io/millstream/broker/commitlog"
+	"github.com/millstream-io/millstream/broker/record"
+)
+
+// maxDecompressedBytes bounds the memory for one batch's records. A larger
+// batch is kept as it is and drops nothing.
+const maxDecompressedBytes = 256 << 20
+
+// keyHash stands for a key: 128 bits of a keyed hash, so that two keys do not
+// meet by chance nor by intent.
+type keyHash [2]uint64
+
+// view is what a compaction knows of a log before it rewrites anything.
+type view struct {
+	last      map[keyHash]int64 // offset of the last record of a key, among the dirty segments
+	producers map[int64]int64   // last offset of each producer id's last batch
+	to        int64             // records from here on were not looked at
+	now       int64             // ms
+	horizon   int64             // ms: how long tombstones met now for the first time are kept
+}
+
+// compact rewrites the sealed segments of a log if enough of it is dirty.
+func (c *Cleaner) compact(ctx context.Context, l *commitlog.Log, config commitlog.Config, r *Result) error {
+	now := time.Now()
+	segments, firstDirty := cleanable(l.Segments(), config, now)
+	if !due(segments, config) {
+		return nil
+	}
+	v := view{
+		last:      map[keyHash]int64{},
+		producers: map[int64]int64{},
+		now:       now.UnixMilli(),
+		horizon:   now.Add(config.TombstoneAge).UnixMilli(),
+	}
+	dirty := max(segments[firstDirty].BaseOffset, c.progress[l])
+	if err := c.look(ctx, l, segments, dirty, &v); err != nil {
+		return err
+	}
+	for _, s := range segments {
+		if s.BaseOffset >= v.to {
+			break
+		}
+		before, after, err := l.RewriteSegment(ctx, s.BaseOffset, s.NextOffset <= v.to, func(dst, batch []byte) ([]byte, error) { return c.filter(dst, batch, &v) })
+		if err != nil {
+			return err
+		}
+		r.CompactedBytes += before
+		r.KeptBytes += after
+	}
+	if v.to < segments[len(segments)-1].NextOffset {
+		c.progress[l] = v.to
+	} else {
+		delete(c.progress, l)
+	}
+	c.o.Logger.Info("compacted a log", "log", l.Dir(), "before_bytes", r.CompactedBytes, "after_bytes", r.KeptBytes, "keys", len(v.last))
+	return nil
+}
+
+// cleanable returns the segments that may be rewritten, and the index of the
+// first of them that never was. Those with records younger than
+// min.compaction.lag.ms, and what comes after them, are left alone.
+func cleanable(segments []commitlog.SegmentInfo, config commitlog.Config, now time.Time) (list []commitlog.SegmentInfo, firstDirty int) {
+	n := 0
+	for n < len(segments) && !segments[n].Active {
+		if config.MinCompactionLag > 0 && segments[n].MaxTimestamp > now.Add(-config.MinCompactionLag).UnixMilli() {
+			break
+		}
+		n++
+	}
+	list = segments[:n]
+	for firstDirty < n && list[firstDirty].Compacted {
+		firstDirty++
+	}
+	return list, firstDirty
+}
+
+// due reports whether the share of bytes that were never compacted reaches min.cleanable.dirty.ratio.
+func due(segments []commitlog.SegmentInfo, config commitlog.Config) bool {
+	var dirty, all int64
+	for _, s := range segments {
+		all += s.SizeBytes
+		if !s.Compacted {
+			dirty += s.SizeBytes
+		}
+	}
+	return dirty > 0 && float64(dirty) >= config.MinDirtyRatio*float64(all)
+}
+
+var errMapFull = errors.New("the key map is full")
+
+// look takes down the last offset of each key from offset dirty on, as far as
+// the memory goes, and the last batch of each producer in all of them.
+func (c *Cleaner) look(ctx context.Context, l *commitlog.Log, segments []commitlog.SegmentInfo, dirty int64, v *view) error {
+	end := segments[len(segments)-1].NextOffset
+	v.to = end
+	err := l.Scan(ctx, segments[0].BaseOffset, end, func(batch []byte) error {
+		h, err := record.ParseHeader(batch)
+		if err != nil {
+			return err
+		}
+		if h.ProducerID >= 0 {
+			v.producers[h.ProducerID] = h.LastOffset()
+		}
+		if h.BaseOffset < dirty || h.Control() || h.Transactional() {
+			return nil
+		}
+		if len(v.last)+int(h.Count) > c.o.MaxKeys && len(v.last) > 0 {
+			v.to = h.BaseOffset
+			return errMapFull
+		}
+		return c.eachRecord(batch, func(r *record.Record) {
+			if r.Key != nil {
+				v.last[c.hash(r.Key)] = r.Offset
+			}
+		})
+	})
+	if errors.Is(err, errMapFull) {
+		return nil
+	}
+	return err
+}
+
+func (c *Cleaner) hash(key []byte) keyHash {
+	return keyHash{maphash.Bytes(c.seeds[0], key), maphash.Bytes(c.seeds[1], key)}
+}
+
+// eachRecord calls f with the records of a batch; a batch that is too large to look into has none.
+func (c *Cleaner) eachRecord(batch []byte, f func(r *record.Record)) error {
+	if err := record.CheckCRC(batch); err != nil {
+		return err
+	}
+	it, scratch, err := record.Iterate(batch, c.scratch, maxDecompressedBytes)
+	c.scratch = scratch
+	if errors.Is(err, record.ErrTooLarge) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var r record.Record
+	for it.Next(&r) {
+		f(&r)
+	}
+	return it.Err()
+}
+
+// filter is the commitlog.Filter of a compaction.
+func (c *Cleaner) filter(dst, batch []byte, v *view) ([]byte, error) {
+	h, err := record.ParseHeader(batch)
+	if err != nil {
+		return dst, err
+	}
+	if h.BaseOffset >= v.to || h.Control() || h.Transactional() {
+		return append(dst, batch...), nil
+	}
+	seen, kept, tombstones := 0, 0, 0
+	err = c.eachRecord(batch, func(r *record.Record) {
+		seen++
+		if c.keeps(v, &h, r) {
+			kept++
+			if r.Value == nil {
+				tombstones++
+			}
+		}
+	})
+	if err != nil {
+		return dst, fmt.Errorf("batch at offset %d: %w", h.BaseOffset, err)
+	}
+	_, hasHorizon := h.DeleteHorizon()
+	switch {
+	case kept == 0 && seen == 0 && h.Count > 0: // too large to look into
+		return append(dst, batch...), nil
+	case kept == 0 && (h.ProducerID < 0 || v.producers[h.ProducerID] != h.LastOffset()):
+		return dst, nil
+	case kept == seen && (tombstones == 0 || hasHorizon):
+		return append(dst, batch...), nil
+	}
+	if tombstones > 0 && !hasHorizon {
+		h.SetDeleteHorizon(v.horizon)
+	}
+	original, err := record.ParseHeader(batch)
+	if err != nil {
+		return dst, err
+	}
+	c.build.ResetFrom(dst, h)
+	err = c.eachRecord(batch, func(r *record.Record) {
+		if c.keeps(v, &original, r) {
+			c.build.AppendAt(r)
+		}
+	})
+	return c.build.Finish(), err
+}
+
+// keeps reports whether a record stays. h is the header of its batch as it was found.
+func (c *Cleaner) keeps(v *view, h *record.Header, r *record.Record) bool {
+	if r.Key == nil {
+		return false
+	}
+	if last, ok := v.last[c.hash(r.Key)]; ok && last > r.Offset {
+		return false
+	}
+	if r.Value != nil {
+		return true
+	}
+	horizon, ok := h.DeleteHorizon()
+	return !ok || v.now <= horizon
+}
