@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 )
 
@@ -19,9 +20,19 @@ func main() {
 	only := flag.String("only", "path,peer,broker,fuel,live", "sections to run")
 	megabytes := flag.Int("megabytes", 400, "bytes of values per pass through a path")
 	serve := flag.Bool("serve-kfake", false, "run the peer broker (used by the benchmark itself)")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of the benchmark's process to this file")
 	flag.Parse()
 	if *serve {
 		exit(serveKfake())
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			exit(err)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -32,6 +43,7 @@ func main() {
 	b := &bench{binary: *binary, dir: dir, bytes: *megabytes << 20}
 	err = b.run(ctx, strings.Split(*only, ","))
 	_ = os.RemoveAll(dir)
+	pprof.StopCPUProfile()
 	exit(err)
 }
 
