@@ -77,10 +77,17 @@ func skip(b []byte, nullable bool) (length int64, rest []byte, ok bool) {
 	return length, b[n+int(max(length, 0)):], true
 }
 
-// varint decodes a zigzag number; most are of one byte.
+// varint decodes a zigzag number; nearly all are of one byte or two.
 func varint(b []byte) (int64, int) {
-	if len(b) > 0 && b[0] < 0x80 {
-		return int64(b[0]>>1) ^ -int64(b[0]&1), 1
+	if len(b) > 1 {
+		if b[0] < 0x80 {
+			return unzigzag(uint64(b[0])), 1
+		}
+		if b[1] < 0x80 {
+			return unzigzag(uint64(b[0]&0x7f) | uint64(b[1])<<7), 2
+		}
 	}
 	return binary.Varint(b)
 }
+
+func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
