@@ -46,44 +46,72 @@ type Context struct {
 }
 
 // Emit writes r to the first output. Its slices are copied.
-func (c *Context) Emit(r Record) { c.EmitTo(0, r) }
+func (c *Context) Emit(r Record) { c.emit(0, &r) }
 
 // EmitTo writes r to an output that was looked up by Setup.Output. Its slices
 // are copied. A record that cannot be written (no such output, a negative event
 // time) rejects the record at hand.
-func (c *Context) EmitTo(output Output, r Record) {
+func (c *Context) EmitTo(output Output, r Record) { c.emit(uint32(output), &r) }
+
+// emit is kept out of the caller, and what is rare is kept out of emit: TinyGo
+// clears, in each call of a function, room for all the pointers that it holds anywhere.
+//
+//go:noinline
+func (c *Context) emit(output uint32, r *Record) {
 	if c.failed {
 		return
 	}
-	if int(output) >= len(c.outputs) {
-		c.Reject("emit: the deployment has no such output; it has: " + list(c.outputs))
-		return
-	}
-	var flags uint32
+	kindFlagsOutput := flat.KindRecord | output<<16
 	timestamp := int64(0)
 	if r.Timestamp != 0 && r.Timestamp != c.original {
-		if r.Timestamp < 0 {
-			c.Reject("emit: event time before 1970")
-			return
-		}
-		flags, timestamp = flat.FlagTimestamp, r.Timestamp
+		kindFlagsOutput |= flat.FlagTimestamp << 8
+		timestamp = r.Timestamp
+	}
+	if output >= uint32(len(c.outputs)) || timestamp < 0 {
+		c.refuse(output)
+		return
 	}
 	size := flat.OutputHeaderBytes + len(r.Key) + len(r.Value) + len(r.Headers.flat)
-	b, inArea := c.reserve(size)
-	flat.Store32(b, 0, uint32(size))
-	flat.Store32(b, 4, flat.KindRecord|flags<<8|uint32(output)<<16)
+	if size > len(c.area)-c.used && !c.makeRoom(size) {
+		c.fill(c.large[:size], kindFlagsOutput, timestamp, r)
+		c.host.flush(c.large[:size])
+		return
+	}
+	c.fill(c.area[c.used:c.used+size], kindFlagsOutput, timestamp, r)
+	c.used += size
+}
+
+// fill writes the entry of r, which is as long as b.
+func (c *Context) fill(b []byte, kindFlagsOutput uint32, timestamp int64, r *Record) {
+	flat.Store32(b, 0, uint32(len(b)))
+	flat.Store32(b, 4, kindFlagsOutput)
 	flat.Store32(b, 8, c.index)
 	flat.Store32(b, 12, flat.Length(r.Key))
 	flat.Store32(b, 16, flat.Length(r.Value))
 	flat.Store32(b, 20, uint32(r.Headers.count))
 	flat.Store64(b, 24, uint64(timestamp))
-	n := flat.OutputHeaderBytes
-	n += copy(b[n:], r.Key)
-	n += copy(b[n:], r.Value)
-	copy(b[n:], r.Headers.flat)
-	if !inArea {
-		c.host.flush(b)
+	// A copy of nothing costs a call all the same.
+	at := flat.OutputHeaderBytes
+	if len(r.Key) > 0 {
+		at += copy(b[at:], r.Key)
 	}
+	if len(r.Value) > 0 {
+		at += copy(b[at:], r.Value)
+	}
+	if len(r.Headers.flat) > 0 {
+		copy(b[at:], r.Headers.flat)
+	}
+}
+
+// refuse rejects the record at hand because of one that cannot be written.
+//
+//go:noinline
+func (c *Context) refuse(output uint32) {
+	if output >= uint32(len(c.outputs)) {
+		c.Reject("emit: the deployment has no such output; it has: " + list(c.outputs))
+		return
+	}
+	c.Reject("emit: event time before 1970")
 }
 
 // EmitNamed writes r to the output of that name. It is EmitTo for code that
@@ -97,30 +125,23 @@ func (c *Context) EmitNamed(name string, r Record) {
 	c.EmitTo(output, r)
 }
 
-// reserve returns size bytes for an entry. They are in the output area unless
-// the entry is larger than that; then the caller has to flush them.
-func (c *Context) reserve(size int) (b []byte, inArea bool) {
-	if size > len(c.area)-c.used {
-		c.flush()
-		if size > len(c.area) {
-			if cap(c.large) < size {
-				c.large = make([]byte, size)
-			}
-			return c.large[:size], false
-		}
-	}
-	b = c.area[c.used : c.used+size]
-	c.used += size
-	return b, true
-}
-
-// flush hands the entries in the area over. The host drops those of the record
-// at hand if it is rejected later.
-func (c *Context) flush() {
+// makeRoom hands the entries in the output area over, so that there is room
+// for size bytes. If the area is smaller than that, it makes c.large as large.
+// The host drops the entries of the record at hand if it is rejected later.
+//
+//go:noinline
+func (c *Context) makeRoom(size int) (inArea bool) {
 	if c.used > 0 {
 		c.host.flush(c.area[:c.used])
 	}
 	c.used, c.mark = 0, 0
+	if size <= len(c.area) {
+		return true
+	}
+	if cap(c.large) < size {
+		c.large = make([]byte, size)
+	}
+	return false
 }
 
 // Reject fails the record at hand, as returning an error does: what it emitted
@@ -151,24 +172,31 @@ func (c *Context) Topic() string {
 // Partition is the partition of the record in its topic.
 func (c *Context) Partition() int { return int(c.partition) }
 
-// verdict ends the record at hand.
+// verdict ends a record that failed.
+//
+//go:noinline
 func (c *Context) verdict(err error) {
 	if err != nil {
 		c.failed, c.reason = true, err.Error()
 	}
-	if !c.failed {
-		return
-	}
 	c.used = c.mark
-	b, inArea := c.reserve(flat.OutputHeaderBytes + len(c.reason))
-	flat.Store32(b, 0, uint32(len(b)))
+	reason := unsafe.Slice(unsafe.StringData(c.reason), len(c.reason))
+	size := flat.OutputHeaderBytes + len(reason)
+	inArea := size <= len(c.area)-c.used || c.makeRoom(size)
+	b := c.large
+	if inArea {
+		b = c.area[c.used:]
+		c.used += size
+	}
+	b = b[:size]
+	flat.Store32(b, 0, uint32(size))
 	flat.Store32(b, 4, flat.KindReject)
 	flat.Store32(b, 8, c.index)
 	flat.Store32(b, 12, flat.Null)
-	flat.Store32(b, 16, uint32(len(c.reason)))
+	flat.Store32(b, 16, uint32(len(reason)))
 	flat.Store32(b, 20, 0)
 	flat.Store64(b, 24, 0)
-	copy(b[flat.OutputHeaderBytes:], c.reason)
+	copy(b[flat.OutputHeaderBytes:], reason)
 	if !inArea {
 		c.host.flush(b)
 	}
