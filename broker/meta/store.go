@@ -73,7 +73,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		FS:  o.FS,
 		Dir: filepath.Join(o.Dir, LogName+"-0"),
 		// The log holds what nothing else remembers: it is never cut by age or size.
-		Config: commitlog.Config{Compact: true, RetentionBytes: -1, RetentionAge: -1},
+		Config: commitlog.Config{Compact: true, RetentionBytes: -1, RetentionAge: -1, SegmentBytes: segmentBytes},
 		Logger: o.Logger,
 	})
 	if err != nil {
@@ -90,6 +90,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// segmentBytes keeps segments small, since only those that are full are compacted.
+const segmentBytes = 4 << 20
 
 // maxBatchBytes caps what a batch of the store may unpack to; its own are never compressed.
 const maxBatchBytes = 64 << 20

@@ -79,7 +79,7 @@ func retentionDefs() []ConfigDef {
 		long(ConfigRetentionMillis, "604800000", -1, "Age at which a segment is dropped; -1 keeps it for ever.",
 			func(s *settings, v string) { s.log.RetentionAge = limitMillis(v) }),
 		long(ConfigRetentionBytes, "-1", -1, "Size of a partition above which its oldest segments are dropped; -1 is no limit.",
-			func(s *settings, v string) { s.log.RetentionBytes = number(v) }),
+			func(s *settings, v string) { s.log.RetentionBytes = notZero(number(v)) }),
 		{Name: ConfigSegmentBytes, Type: TypeInt, Default: "1073741824", min: 1024, max: math.MaxInt32,
 			Doc:   "Size at which a new segment file is begun.",
 			apply: func(s *settings, v string) { s.log.SegmentBytes = number(v) }},
@@ -87,16 +87,16 @@ func retentionDefs() []ConfigDef {
 			func(s *settings, v string) { s.log.SegmentAge = millis(v) }),
 		{Name: "index.interval.bytes", Type: TypeInt, Default: "4096", max: math.MaxInt32,
 			Doc:   "Bytes of log between two entries of the offset index.",
-			apply: func(s *settings, v string) { s.log.IndexIntervalBytes = int(number(v)) }},
+			apply: func(s *settings, v string) { s.log.IndexIntervalBytes = int(notZero(number(v))) }},
 		long("file.delete.delay.ms", "60000", 0, "How long the file of a dropped segment is kept.",
-			func(s *settings, v string) { s.log.DeleteDelay = millis(v) }),
+			func(s *settings, v string) { s.log.DeleteDelay = notZero(millis(v)) }),
 		long("delete.retention.ms", "86400000", 0, "How long compaction keeps a tombstone.",
-			func(s *settings, v string) { s.log.TombstoneAge = millis(v) }),
+			func(s *settings, v string) { s.log.TombstoneAge = notZero(millis(v)) }),
 		long("min.compaction.lag.ms", "0", 0, "Age below which a record is not compacted.",
 			func(s *settings, v string) { s.log.MinCompactionLag = millis(v) }),
 		{Name: "min.cleanable.dirty.ratio", Type: TypeDouble, Default: "0.5",
 			Doc:   "Share of uncompacted bytes at which a log is compacted.",
-			apply: func(s *settings, v string) { s.log.MinDirtyRatio, _ = strconv.ParseFloat(v, 64) }},
+			apply: func(s *settings, v string) { s.log.MinDirtyRatio = ratio(v) }},
 	}
 }
 
@@ -258,6 +258,19 @@ func number(v string) int64 {
 	return n
 }
 
+// notZero makes the smallest value of 0, which to a commit log means its default.
+func notZero[N int64 | time.Duration](n N) N {
+	if n == 0 {
+		return 1
+	}
+	return n
+}
+
+func ratio(v string) float64 {
+	f, _ := strconv.ParseFloat(v, 64)
+	return max(f, math.SmallestNonzeroFloat64)
+}
+
 // millis turns milliseconds into a duration; what does not fit is the longest there is (292 years).
 func millis(v string) time.Duration {
 	n := number(v)
@@ -272,5 +285,5 @@ func limitMillis(v string) time.Duration {
 	if n := number(v); n < 0 {
 		return -1
 	}
-	return millis(v)
+	return notZero(millis(v))
 }

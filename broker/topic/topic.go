@@ -55,6 +55,8 @@ type Options struct {
 	Defaults map[string]string
 	// DefaultPartitions is the partition count of a topic created without one.
 	DefaultPartitions int
+	// CleanInterval lies between two rounds of retention and compaction; default 15 s.
+	CleanInterval time.Duration
 }
 
 // Appended says where a batch went.
