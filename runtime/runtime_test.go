@@ -294,6 +294,19 @@ func TestAFailedDeploymentKeepsNobodyFromRunning(t *testing.T) {
 	})
 }
 
+func TestADeletedInputTopicIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.deploy("up", "in", "out")
+		b.log.DeleteTopic("in")
+		synctest.Wait()
+		if s := b.status("up"); s.Phase != worker.PhaseRetrying || !strings.Contains(s.Reason, `"in"`) {
+			t.Errorf("status is %s: %s", s.Phase, s.Reason)
+		}
+		b.close()
+	})
+}
+
 func TestAFullDiskRefusesADeploymentWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -98,11 +98,31 @@ func (r *Runtime) status(ctx context.Context, d *deployment) (Status, error) {
 	if err != nil {
 		return s, fmt.Errorf("positions of deployment %q: %w", d.name, err)
 	}
+	if s.Phase != worker.PhaseFailed && s.Phase != PhasePaused {
+		if missing := missingInput(spec.Inputs, positions); missing != "" {
+			s.Phase = worker.PhaseRetrying
+			s.Reason = fmt.Sprintf("input topic %q does not exist any more: create it with `millstream topic create %s`, or delete the deployment", missing, missing)
+		}
+	}
 	s.Partitions = make(map[engine.TopicPartition]PartitionStatus, len(positions))
 	for tp, position := range positions {
 		s.Partitions[tp] = PartitionStatus{Position: position, Running: w != nil && w.Owns(tp)}
 	}
 	return s, nil
+}
+
+// missingInput returns the first input without a partition, or "".
+func missingInput(inputs []string, positions map[engine.TopicPartition]engine.Position) string {
+	found := make(map[string]bool, len(inputs))
+	for tp := range positions {
+		found[tp.Topic] = true
+	}
+	for _, input := range inputs {
+		if !found[input] {
+			return input
+		}
+	}
+	return ""
 }
 
 func (d *deployment) phase() (phase, reason string) {

@@ -22,11 +22,10 @@ const recordOffsetAt = 16
 // With a *refusal the open batch is spoilt.
 func (p *partition) call(first, end int) (next int, err error) {
 	n, result, err := p.process(first, min(end-first, p.size.records))
-	var trapped *trap
-	switch {
-	case errors.As(err, &trapped):
-		return p.narrow(first, n, trapped)
-	case err != nil:
+	if err != nil {
+		if trapped, ok := errors.AsType[*trap](err); ok {
+			return p.narrow(first, n, trapped)
+		}
 		return first, err
 	}
 	p.trapsInARow = 0
@@ -34,7 +33,11 @@ func (p *partition) call(first, end int) (next int, err error) {
 }
 
 // trap is a failed call whose guest is spent.
-type trap struct{ cause *host.Trap }
+type trap struct {
+	cause *host.Trap
+	// fresh: the guest had handled nothing before, so the trap is not a late effect of other records.
+	fresh bool
+}
 
 func (t *trap) Error() string { return t.cause.Error() }
 
@@ -58,6 +61,7 @@ func (p *partition) process(first, limit int) (n int, r host.Result, err error) 
 	if err != nil {
 		return n, r, p.spent(err)
 	}
+	g.used = true
 	p.size.succeeded(n, r.Fuel, took)
 	stats.Fuel.Add(r.Fuel)
 	p.tally.bytesIn += int64(size)
@@ -114,6 +118,7 @@ func isTrap(err error) bool {
 
 // spent takes the guest away after an error and tells a trap from the end of the worker.
 func (p *partition) spent(err error) error {
+	fresh := !p.guest.used
 	p.dropGuest()
 	p.w.config.Stats.Restarts.Add(1)
 	cause, ok := errors.AsType[*host.Trap](err)
@@ -124,7 +129,7 @@ func (p *partition) spent(err error) error {
 		return fmt.Errorf("call the module: %w", err)
 	}
 	p.w.config.Stats.Traps.Add(1)
-	return &trap{cause}
+	return &trap{cause, fresh}
 }
 
 // produce hands the outputs of a call to the session and applies the error policy to its rejects.
@@ -191,6 +196,9 @@ func (p *partition) narrow(first, n int, t *trap) (next int, err error) {
 			}
 		}
 		return first, nil
+	}
+	if !t.fresh {
+		return p.call(first, first+1) // memory that other records filled, say, is no fault of this one
 	}
 	p.trapsInARow++
 	failure := deadletter.Failure{Kind: deadletter.KindOf(t.cause.Kind), Reason: t.cause.Error()}

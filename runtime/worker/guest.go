@@ -41,6 +41,7 @@ var _ Guest = (*host.Instance)(nil)
 type lodger struct {
 	Guest
 	source *atomic.Pointer[LogSource]
+	used   bool // it has handled records
 }
 
 // instantiate makes a guest that logs for source.

@@ -38,6 +38,7 @@ type partition struct {
 	strays   bool // the session's position is not the end of the fetch
 
 	soft, hard  context.Context
+	troubled    bool // the worker was told of trouble with this partition
 	trapsInARow int
 }
 
@@ -71,7 +72,6 @@ func (p *partition) run() error {
 		err := p.once()
 		if err == nil {
 			pause.reset()
-			p.w.setTrouble(troubleOf(p.tp), nil)
 			continue
 		}
 		if failure, ok := errors.AsType[*Failure](err); ok {
@@ -87,6 +87,7 @@ func (p *partition) run() error {
 		if !pause.wait(p.soft) {
 			return nil
 		}
+		p.untroubled() // until it fails again: Poll may now wait for records for long
 	}
 }
 
@@ -166,6 +167,7 @@ func (p *partition) commit(next int) error {
 			return err
 		}
 	}
+	p.untroubled()
 	p.open, p.begun = false, next
 	p.settleTally()
 	p.w.config.Stats.observeCommit(time.Since(started), time.Since(time.UnixMilli(p.fetch.MaxTimestamp())))
@@ -179,9 +181,17 @@ func (p *partition) settleTally() {
 
 // retrying says that a step is tried again because of err.
 func (p *partition) retrying(what string, err error) {
+	p.troubled = true
 	p.w.setTrouble(troubleOf(p.tp), fmt.Errorf("%s partition %d: %w", p.tp.Topic, p.tp.Partition, err))
 	p.w.logger.Warn(what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
 	p.w.config.Stats.Retries.Add(1)
+}
+
+func (p *partition) untroubled() {
+	if p.troubled {
+		p.troubled = false
+		p.w.setTrouble(troubleOf(p.tp), nil)
+	}
 }
 
 // abort drops what is not committed; the next Poll reads it again.

@@ -259,13 +259,33 @@ func TestATrapIsNarrowedDownByHalves(t *testing.T) {
 		b.log.AppendTo("in", 0, numbers(323, "b%d")...)
 		b.start()
 		synctest.Wait()
-		// 1,024 records: ten halvings lead to one record, each half is tried once.
-		if calls := b.program.Calls.Load(); calls > 21 {
-			t.Errorf("%d calls for 1,024 records with one poison, want at most 21", calls)
+		// 1,024 records: ten halvings lead to one record, each half is tried once, the record perhaps twice.
+		if calls := b.program.Calls.Load(); calls > 22 {
+			t.Errorf("%d calls for 1,024 records with one poison, want at most 22", calls)
 		}
-		if restarts := b.stats.Restarts.Load(); restarts != 11 {
-			t.Errorf("%d guests were spent, want 11", restarts)
+		if restarts := b.stats.Restarts.Load(); restarts < 11 || restarts > 12 {
+			t.Errorf("%d guests were spent, want 11 or 12", restarts)
 		}
+		b.finish()
+	})
+}
+
+func TestARecordIsNotBlamedForAGuestThatOthersWoreOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := 0
+		b := newBench(t, 1, func(c *workertest.Call) error {
+			if left--; left < 0 {
+				return &host.Trap{Kind: host.TrapMemory, Detail: "leaked away"}
+			}
+			return workertest.Upper(c)
+		})
+		b.program.Start = func(host.Setup) error { left = 5; return nil }
+		b.start()
+		for i := range 20 {
+			b.log.AppendTo("in", 0, fmt.Sprintf("a%d", i))
+			synctest.Wait()
+		}
+		wantValues(t, "out", b.log.Records("out"), numbers(20, "A%d"))
 		b.finish()
 	})
 }
