@@ -33,4 +33,7 @@ const (
 	maxManifestBytes  = 64 << 10
 	maxParams         = 1000 // of one function type; the same for results
 	maxNameBytes      = 4096 // of one import or export
+	// maxBulkOperations of one function: each becomes a block of the metered function,
+	// and the compiler takes time in the square of them: 2,000 a second, 20,000 minutes.
+	maxBulkOperations = 2000
 )

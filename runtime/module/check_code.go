@@ -44,7 +44,7 @@ func (c *checker) body(t funcType) {
 		return
 	}
 	var in instruction
-	blocks, loops := 0, 0
+	blocks, loops, bulk := 0, 0, 0
 	c.labels = c.labels[:0]
 	for c.next(&in) {
 		switch in.imm {
@@ -79,7 +79,14 @@ func (c *checker) body(t funcType) {
 		case immLabel, immLabels:
 			c.branch(&in)
 		case immMemoryInit, immMemoryCopy, immMemoryFill, immTableInit, immTableCopy, immTableFill, immTableGrow, immMemoryIndex:
+			if in.op == opMemorySize {
+				c.needMemory(in.start)
+				break
+			}
 			blocks++
+			if bulk++; bulk > maxBulkOperations {
+				c.failFix(in.start, "split the function", "a function has more than %d bulk memory operations", maxBulkOperations)
+			}
 			c.operation(&in)
 		default:
 			c.operation(&in)

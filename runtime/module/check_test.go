@@ -173,6 +173,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"bulk operations and locals", build(func(b *wasmtest.Builder) {
 			b.Func([]wasmtest.ValType{i32}, nil, i32s(999), C{}.Repeat(201, C{}.LocalGet(0).LocalGet(0).LocalGet(0).MemoryFill()))
 		}), "201 blocks and 1000 locals"},
+		{"bulk operations", process(C{}.Repeat(2001, C{}.LocalGet(0).LocalGet(0).LocalGet(0).MemoryFill())), "2000 bulk"},
 		{"functions", build(func(b *wasmtest.Builder) {
 			for range 20_001 {
 				b.Func(nil, nil, nil, nil)
