@@ -19,6 +19,9 @@ func init() {
 
 func main() {}
 
+// defaultOther need not be bound to a topic; an output that is asked for by name must be.
+const defaultOther = "other"
+
 // router is the state of one instance.
 type router struct {
 	on          *subject.Subject
@@ -37,10 +40,10 @@ func (r *router) setup(s *transform.Setup) error {
 		return err
 	}
 	*r = router{on: on, outputs: s.Outputs()}
-	name := s.ConfigOr("other", "other")
+	name := s.ConfigOr("other", defaultOther)
 	r.fallback, err = s.Output(name)
 	r.hasFallback = err == nil
-	if _, asked := s.LookupConfig("other"); asked && err != nil {
+	if err != nil && name != defaultOther {
 		return errors.New("config other=" + name + ": " + err.Error())
 	}
 	return nil
