@@ -179,4 +179,3 @@ func TestDeletedTopicWakesReaders(t *testing.T) {
 		t.Error("the fetch still waits for a topic that is gone")
 	}
 }
-
