@@ -77,6 +77,10 @@ func (c *checker) clientBatch(b []byte, s *settings, now time.Time) (record.Head
 	if err := record.CheckCRC(b); err != nil {
 		return h, err
 	}
+	if h.LogAppendTime() {
+		// Not the client's to say; with the bit set, the records' own timestamps would not be looked at.
+		b[attributesAt+1] &^= timestampBit
+	}
 	found, err := c.survey(b, &h, s.log.Compact)
 	if err != nil {
 		return h, err
