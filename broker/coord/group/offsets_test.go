@@ -32,7 +32,7 @@ func TestCommitAsync(t *testing.T) {
 	inWorld(t, Options{}, func(w *world) {
 		release := w.journal.block()
 		done := make(chan error, 1)
-		err := w.c.CommitAsync(t.Context(), plain, map[TopicPartition]Offset{{"t", 0}: {Offset: 5}}, func(err error) { done <- err })
+		err := w.c.CommitAsync(context.Background(), plain, map[TopicPartition]Offset{{"t", 0}: {Offset: 5}}, func(err error) { done <- err })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestJournalRefuses(t *testing.T) {
 
 func TestMetadataTooLarge(t *testing.T) {
 	inWorld(t, Options{}, func(w *world) {
-		err := w.c.Commit(t.Context(), plain, map[TopicPartition]Offset{{"t", 0}: {Metadata: strings.Repeat("x", MaxMetadataBytes+1)}})
+		err := w.c.Commit(context.Background(), plain, map[TopicPartition]Offset{{"t", 0}: {Metadata: strings.Repeat("x", MaxMetadataBytes+1)}})
 		if !errors.Is(err, ErrMetadataTooLarge) {
 			t.Errorf("answer is %v", err)
 		}
@@ -126,13 +126,13 @@ func TestOffsetsKeepMetadataAndEpoch(t *testing.T) {
 	inWorld(t, Options{}, func(w *world) {
 		tp := TopicPartition{"t", 3}
 		want := Offset{Offset: 42, LeaderEpoch: 7, Metadata: "käse", CommitTime: time.Now()}
-		if err := w.c.Commit(t.Context(), plain, map[TopicPartition]Offset{tp: want}); err != nil {
+		if err := w.c.Commit(context.Background(), plain, map[TopicPartition]Offset{tp: want}); err != nil {
 			t.Fatal(err)
 		}
 		w.close()
 		again := newWorld(t, Options{}, w.journal)
 		defer again.close()
-		found, err := again.c.Offsets(t.Context(), groupName, nil)
+		found, err := again.c.Offsets(context.Background(), groupName, nil)
 		if err != nil || len(found) != 1 {
 			t.Fatalf("offsets: %v, %v", found, err)
 		}
@@ -149,7 +149,7 @@ func TestDeleteIsForGood(t *testing.T) {
 		w.member("a").commit(5).want(t, nil)
 		w.member("a").leave().want(t, nil)
 		w.wantState(StateEmpty)
-		if err := w.c.Delete(t.Context(), groupName); err != nil {
+		if err := w.c.Delete(context.Background(), groupName); err != nil {
 			t.Fatal(err)
 		}
 		w.close()
@@ -166,17 +166,17 @@ func TestDeleteOffsets(t *testing.T) {
 		w.stable("a") // reads topic t
 		id := w.member("a").identity()
 		read, unread, never := TopicPartition{"t", 0}, TopicPartition{"old", 0}, TopicPartition{"old", 1}
-		if err := w.c.Commit(t.Context(), id, map[TopicPartition]Offset{read: {Offset: 1}, unread: {Offset: 2}}); err != nil {
+		if err := w.c.Commit(context.Background(), id, map[TopicPartition]Offset{read: {Offset: 1}, unread: {Offset: 2}}); err != nil {
 			t.Fatal(err)
 		}
-		result, err := w.c.DeleteOffsets(t.Context(), groupName, []TopicPartition{read, unread, never})
+		result, err := w.c.DeleteOffsets(context.Background(), groupName, []TopicPartition{read, unread, never})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !errors.Is(result[read], ErrSubscribedTopic) || result[unread] != nil || result[never] != nil || len(result) != 3 {
 			t.Errorf("result is %v", result)
 		}
-		left, _ := w.c.Offsets(t.Context(), groupName, nil)
+		left, _ := w.c.Offsets(context.Background(), groupName, nil)
 		if _, ok := left[unread]; ok || len(left) != 1 {
 			t.Errorf("offsets left: %v", left)
 		}
@@ -188,15 +188,15 @@ func TestForgetTopic(t *testing.T) {
 		other := Identity{Group: "other", Generation: -1}
 		gone, kept := TopicPartition{"gone", 0}, TopicPartition{"kept", 0}
 		for _, id := range []Identity{plain, other} {
-			if err := w.c.Commit(t.Context(), id, map[TopicPartition]Offset{gone: {Offset: 1}, kept: {Offset: 2}}); err != nil {
+			if err := w.c.Commit(context.Background(), id, map[TopicPartition]Offset{gone: {Offset: 1}, kept: {Offset: 2}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := w.c.ForgetTopic(t.Context(), "gone"); err != nil {
+		if err := w.c.ForgetTopic(context.Background(), "gone"); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{groupName, "other"} {
-			left, _ := w.c.Offsets(t.Context(), name, nil)
+			left, _ := w.c.Offsets(context.Background(), name, nil)
 			if _, ok := left[gone]; ok || len(left) != 1 {
 				t.Errorf("offsets of %s: %v", name, left)
 			}
@@ -248,7 +248,7 @@ func TestExpiry(t *testing.T) {
 			inWorld(t, Options{}, func(w *world) {
 				test.do(w)
 				synctest.Wait()
-				found, err := w.c.Offsets(t.Context(), groupName, nil)
+				found, err := w.c.Offsets(context.Background(), groupName, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

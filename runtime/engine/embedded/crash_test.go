@@ -89,7 +89,10 @@ func valuesIn(t *testing.T, l *log, name string) []string {
 // judge opens what a crash left and looks for records that are committed and have no output.
 func judge(t *testing.T, state *vfs.Mem, goOn bool) error {
 	t.Helper()
-	l := openLog(t, state, "data")
+	l, err := tryOpenLog(state, "data")
+	if err != nil {
+		return err
+	}
 	defer l.close(t)
 	if found, _ := l.engine.Topics(context.Background(), []string{"in", "out"}); len(found) != 2 {
 		return nil // before the work began

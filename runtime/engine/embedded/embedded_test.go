@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -26,20 +27,28 @@ type log struct {
 // openLog opens a broker over fs.
 func openLog(tb testing.TB, fs vfs.FS, dir string) *log {
 	tb.Helper()
+	l, err := tryOpenLog(fs, dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return l
+}
+
+func tryOpenLog(fs vfs.FS, dir string) (*log, error) {
 	ctx := context.Background()
 	if err := fs.MkdirAll(dir); err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	topics, err := topic.Open(ctx, topic.Options{FS: fs, Dir: dir, Logger: quiet})
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	groups, err := group.Open(ctx, group.Options{Topics: topics, Logger: quiet})
 	if err != nil {
-		tb.Fatal(err)
+		return nil, errors.Join(err, topics.Close(ctx))
 	}
-	return &log{topics: topics, groups: groups, engine: NewWith(topics, groups, Options{Logger: quiet})}
+	return &log{topics: topics, groups: groups, engine: NewWith(topics, groups, Options{Logger: quiet})}, nil
 }
 
 func (l *log) close(tb testing.TB) {
