@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// maxVarintBytes is the largest size of a record's length.
+const maxVarintBytes = 10
+
 // Builder builds batches. Usage: Reset, then Append for each record, at last
 // Finish. The zero value is ready for Reset; a Builder that is used again
 // keeps its buffers and compressors. It is not safe for concurrent use.
@@ -81,15 +84,22 @@ func (w *Builder) add(timestampDelta, offsetDelta int64, key, value, headers []b
 	}
 	size := 1 + varintBytes(timestampDelta) + varintBytes(offsetDelta) + fieldBytes(key) + fieldBytes(value) +
 		varintBytes(int64(headerCount)) + len(headers)
-	b = slices.Grow(b, size+5)
-	b = appendVarint(b, int64(size))
-	b = append(b, 0)
-	b = appendVarint(b, timestampDelta)
-	b = appendVarint(b, offsetDelta)
-	b = appendField(b, key)
-	b = appendField(b, value)
-	b = appendVarint(b, int64(headerCount))
-	b = append(b, headers...)
+	start := len(b)
+	if cap(b)-start < size+maxVarintBytes {
+		b = slices.Grow(b, size+maxVarintBytes)
+	}
+	b = b[:cap(b)]
+	at := start
+	at += putVarint(b[at:], int64(size))
+	b[at] = 0
+	at++
+	at += putVarint(b[at:], timestampDelta)
+	at += putVarint(b[at:], offsetDelta)
+	at += putField(b[at:], key)
+	at += putField(b[at:], value)
+	at += putVarint(b[at:], int64(headerCount))
+	at += copy(b[at:], headers)
+	b = b[:at]
 	if compressed {
 		w.raw = b
 	} else {
@@ -104,18 +114,24 @@ func fieldBytes(v []byte) int {
 	return varintBytes(int64(len(v))) + len(v)
 }
 
-func appendField(dst, v []byte) []byte {
+// putField encodes v at the start of b, which has room, and returns its size; nil is -1.
+func putField(b, v []byte) int {
 	if v == nil {
-		return append(dst, 1) // -1
+		b[0] = 1
+		return 1
 	}
-	return append(appendVarint(dst, int64(len(v))), v...)
+	n := putVarint(b, int64(len(v)))
+	return n + copy(b[n:], v)
 }
 
 // AppendHeader encodes one header behind dst in the batch's form, for Append.
 // A nil value is null; a name cannot be.
 func AppendHeader(dst, name, value []byte) []byte {
 	dst = append(appendVarint(dst, int64(len(name))), name...)
-	return appendField(dst, value)
+	if value == nil {
+		return append(dst, 1) // -1
+	}
+	return append(appendVarint(dst, int64(len(value))), value...)
 }
 
 // Count tells how many records have been added so far.

@@ -49,7 +49,71 @@ func Iterate(b []byte, scratch []byte, maxBytes int) (it Iter, grown []byte, err
 // Next decodes the next record into r and reports whether there was one.
 // Offsets grow from record to record and stay within the batch, lengths stay
 // within the record; anything else ends the iteration with Err.
-func (it *Iter) Next(r *Record) bool {
+func (it *Iter) Next(r *Record) bool { return it.nextShort(r) || it.nextAny(r) }
+
+// shortRecordBytes is how far nextShort reads before it knows more.
+const shortRecordBytes = 9
+
+// nextShort decodes a well-formed record whose numbers all take one or two
+// bytes, as nearly all do, in half the time of nextAny. To anything else it
+// says false and has changed nothing but r.
+func (it *Iter) nextShort(r *Record) bool {
+	b := it.rest
+	if it.left <= 0 || len(b) < shortRecordBytes {
+		return false
+	}
+	size, at := short(b, 0)
+	end := at + int(size>>1)
+	timestamp, at := short(b, at+1) // behind the attributes
+	delta, at := short(b, at)
+	key, at := short(b, at)
+	if size|timestamp|delta|key >= shortLimit || (size|delta)&1 != 0 || end > len(b) ||
+		int64(delta>>1) <= it.lastDelta || int64(delta>>1) > it.maxDelta {
+		return false
+	}
+	r.Key = nil
+	if key != 1 {
+		n := int(key >> 1)
+		if key&1 != 0 || at+n > end {
+			return false
+		}
+		r.Key = b[at : at+n : at+n]
+		at += n
+	}
+	if at+2 > len(b) {
+		return false
+	}
+	value, at := short(b, at)
+	r.Value = nil
+	if value != 1 {
+		n := int(value >> 1)
+		if value >= shortLimit || value&1 != 0 || at+n > end {
+			return false
+		}
+		r.Value = b[at : at+n : at+n]
+		at += n
+	}
+	if at >= end {
+		return false
+	}
+	count := int(b[at] >> 1)
+	if at++; b[at-1] >= 0x80 || b[at-1]&1 != 0 || count > (end-at)/2 || count == 0 && at != end {
+		return false
+	}
+	r.Headers, r.HeaderCount = b[at:end:end], count
+	r.Offset = it.baseOffset + int64(delta>>1)
+	r.Timestamp = it.timestamp
+	if !it.appendTime {
+		r.Timestamp += int64(timestamp>>1) ^ -int64(timestamp&1)
+	}
+	it.rest = b[end:]
+	it.lastDelta = int64(delta >> 1)
+	it.left--
+	return true
+}
+
+// nextAny is Next for every record, and says what is wrong with a bad one.
+func (it *Iter) nextAny(r *Record) bool {
 	if it.left <= 0 {
 		if len(it.rest) != 0 && it.err == nil {
 			it.err = fmt.Errorf("%w: %d bytes after the last record", ErrCorrupt, len(it.rest))
@@ -60,7 +124,7 @@ func (it *Iter) Next(r *Record) bool {
 	if n == 0 || size < 0 || size > len(it.rest)-n {
 		return it.fail("record length")
 	}
-	b := it.rest[n : n+size]
+	b := it.rest[n : n+size : n+size]
 	it.rest = it.rest[n+size:]
 	if len(b) < 1 { // the record's attributes, unused by the format
 		return it.fail("record attributes")

@@ -466,6 +466,31 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
+// sameWalk walks a batch with and without the short path: both must see the same.
+func sameWalk(t *testing.T, b []byte) {
+	both, _, err := Iterate(b, nil, 1<<16)
+	if err != nil {
+		return
+	}
+	slow := both
+	var r, s Record
+	for {
+		ok := both.Next(&r)
+		if slow.nextAny(&s) != ok {
+			t.Fatalf("the short path says %v at %+v", ok, s)
+		}
+		if !ok {
+			break
+		}
+		if !same(r.Key, s.Key) || !same(r.Value, s.Value) || !bytes.Equal(r.Headers, s.Headers) || r.HeaderCount != s.HeaderCount || r.Offset != s.Offset || r.Timestamp != s.Timestamp {
+			t.Fatalf("the short path reads %+v, the other %+v", r, s)
+		}
+	}
+	if (both.Err() == nil) != (slow.Err() == nil) {
+		t.Fatalf("the short path ends with %v, the other with %v", both.Err(), slow.Err())
+	}
+}
+
 func FuzzBatch(f *testing.F) {
 	for _, codec := range codecs {
 		f.Add(build(codec, sampleEntries(3, 30)))
@@ -474,6 +499,7 @@ func FuzzBatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entries, offsets, err := collect(b, 1<<16)
 		_ = CheckCRC(b)
+		sameWalk(t, b)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrTooLarge) {
 				t.Fatalf("error of no family: %v", err)
@@ -490,6 +516,58 @@ func FuzzBatch(f *testing.F) {
 		again, _, err := collect(build(None, entries), 1<<20)
 		if err != nil || len(again) != len(entries) {
 			t.Fatalf("round trip: %d of %d records, %v", len(again), len(entries), err)
+		}
+	})
+}
+
+// BenchmarkAgainstKmsg compares, within one run, walking and encoding a batch with franz-go's decoder and encoder.
+func BenchmarkAgainstKmsg(b *testing.B) {
+	const n = 1000
+	entries := sampleEntries(n, 100)
+	batch := build(None, entries)
+	b.Run("decode/impl=kmsg", func(b *testing.B) {
+		records := make([]kmsg.Record, 1)
+		for i := 0; i < b.N; i += n {
+			rest := batch[HeaderBytes:]
+			for len(rest) > 0 {
+				r := &records[0]
+				if err := r.UnsafeReadFrom(rest); err != nil {
+					b.Fatal(err)
+				}
+				rest = rest[varintBytes(int64(r.Length))+int(r.Length):]
+			}
+		}
+	})
+	b.Run("decode/impl=ours", func(b *testing.B) {
+		var r Record
+		for i := 0; i < b.N; i += n {
+			it, _, err := Iterate(batch, nil, 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for it.Next(&r) {
+			}
+		}
+	})
+	b.Run("encode/impl=kmsg", func(b *testing.B) {
+		var out []byte
+		for i := 0; i < b.N; i += n {
+			out = out[:0]
+			for j := range entries {
+				r := kmsg.Record{Value: entries[j].value, OffsetDelta: int32(j), TimestampDelta64: int64(j), Length: 107}
+				out = r.AppendTo(out)
+			}
+		}
+	})
+	b.Run("encode/impl=ours", func(b *testing.B) {
+		var w Builder
+		var out []byte
+		for i := 0; i < b.N; i += n {
+			w.Reset(out[:0], None)
+			for j := range entries {
+				w.Append(entries[j].timestamp, entries[j].key, entries[j].value, nil, 0)
+			}
+			out = w.Finish()
 		}
 	})
 }

@@ -1,8 +1,25 @@
 package record
 
+import "math/bits"
+
 // The varints of the record format are protobuf's zig-zag ones. A decoder
 // returns the number of bytes it took, or 0 when b ends too early or the
 // value does not fit.
+
+// short decodes a varint of one or two bytes at b[at], not yet un-zig-zagged,
+// and returns the position behind it. A longer one shows as shortLimit or
+// more. The caller has checked that there are two bytes.
+func short(b []byte, at int) (uint, int) {
+	u := uint(b[at])
+	at++
+	if u >= 0x80 {
+		u = u&0x7f | uint(b[at])<<7
+		at++
+	}
+	return u, at
+}
+
+const shortLimit = 1 << 14
 
 // varlong decodes a zig-zag varint of at most 64 bits.
 func varlong(b []byte) (int64, int) {
@@ -21,23 +38,8 @@ func varlong(b []byte) (int64, int) {
 	return 0, 0
 }
 
-// varint decodes a zig-zag varint of at most 32 bits. One and two bytes, the
-// lengths below 8 KiB, are decoded without a loop.
+// varint decodes a zig-zag varint of at most 32 bits.
 func varint(b []byte) (int, int) {
-	if len(b) > 1 {
-		c := uint32(b[0])
-		if c < 0x80 {
-			return int(int32(c>>1) ^ -int32(c&1)), 1
-		}
-		if d := uint32(b[1]); d < 0x80 {
-			u := c&0x7f | d<<7
-			return int(int32(u>>1) ^ -int32(u&1)), 2
-		}
-	}
-	return varintSlow(b)
-}
-
-func varintSlow(b []byte) (int, int) {
 	var u uint32
 	for i := 0; i < len(b) && i < 5; i++ {
 		c := b[i]
@@ -56,13 +58,7 @@ func varintSlow(b []byte) (int, int) {
 func zigzag(v int64) uint64 { return uint64(v)<<1 ^ uint64(v>>63) }
 
 // varintBytes is the encoded size of v.
-func varintBytes(v int64) int {
-	n := 1
-	for u := zigzag(v); u >= 0x80; u >>= 7 {
-		n++
-	}
-	return n
-}
+func varintBytes(v int64) int { return (bits.Len64(zigzag(v)|1) + 6) / 7 }
 
 func appendVarint(dst []byte, v int64) []byte {
 	u := zigzag(v)
@@ -71,4 +67,16 @@ func appendVarint(dst []byte, v int64) []byte {
 		u >>= 7
 	}
 	return append(dst, byte(u))
+}
+
+// putVarint encodes v at the start of b, which has room, and returns its size.
+func putVarint(b []byte, v int64) int {
+	u, n := zigzag(v), 0
+	for u >= 0x80 {
+		b[n] = byte(u) | 0x80
+		u >>= 7
+		n++
+	}
+	b[n] = byte(u)
+	return n + 1
 }

@@ -79,7 +79,8 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 			if !first {
 				break
 			}
-			if dst, err = s.fill(dst[:start], at, h.Size()); err != nil {
+			have := len(dst) - start
+			if dst, err = s.fill(dst, at+int64(have), h.Size()-have); err != nil {
 				return dst[:start], Place{}, err
 			}
 		}
