@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // do not take their configuration.
 type toyCompiler struct {
 	manifest *module.Manifest
-	open     int
+	open     atomic.Int64
 }
 
 type toyProgram struct {
@@ -48,14 +49,14 @@ func (c *toyCompiler) Compile(_ context.Context, wasm []byte, _ host.Limits) (pr
 		p.Start = func(host.Setup) error { return &host.SetupError{Message: "no"} }
 	}
 	p.report = module.Report{Digest: module.DigestOf(wasm), SizeBytes: len(wasm), Manifest: c.manifest}
-	c.open++
+	c.open.Add(1)
 	return p, nil
 }
 
 func (p *toyProgram) Report() *module.Report { return &p.report }
 
 func (p *toyProgram) Close(context.Context) error {
-	p.compiler.open--
+	p.compiler.open.Add(-1)
 	return nil
 }
 
@@ -85,8 +86,8 @@ func (b *bench) open() {
 func (b *bench) close() {
 	b.t.Helper()
 	b.ok(b.runtime.Close(context.Background()))
-	if b.compiler.open != 0 {
-		b.t.Errorf("%d programs are not closed", b.compiler.open)
+	if n := b.compiler.open.Load(); n != 0 {
+		b.t.Errorf("%d programs are not closed", n)
 	}
 }
 
