@@ -211,3 +211,12 @@ func trapOf(t *testing.T, err error, kind host.TrapKind) *host.Trap {
 	}
 	return trap
 }
+
+func asTrap(err error, into *host.Trap) bool {
+	var trap *host.Trap
+	if errors.As(err, &trap) {
+		*into = *trap
+		return true
+	}
+	return false
+}

@@ -29,10 +29,14 @@ type lineLog struct {
 	dropped int
 	last    [tailLines]string // of this call, a ring
 	count   int               // lines in this call
+	panic   string            // the line of this call that says why the guest gave up
 }
 
 // begin forgets the lines of the call before.
-func (l *lineLog) begin() { l.count = 0 }
+func (l *lineLog) begin() { l.count, l.panic = 0, "" }
+
+// panics begin the line with which guests in Go give up; a trace may follow.
+var panics = [][]byte{[]byte("panic: "), []byte("fatal error: ")}
 
 // log takes a line of the ABI's log function.
 func (l *lineLog) log(level uint32, line []byte) {
@@ -84,6 +88,11 @@ func (l *lineLog) end(fd int) {
 }
 
 func (l *lineLog) line(level slog.Level, line []byte) {
+	for _, p := range panics {
+		if bytes.HasPrefix(line, p) {
+			l.panic = printable(cut(line, l.lineBytes))
+		}
+	}
 	now := time.Now()
 	if now.Sub(l.second) >= time.Second {
 		if l.dropped > 0 {
@@ -102,8 +111,12 @@ func (l *lineLog) line(level slog.Level, line []byte) {
 	l.write(level, text)
 }
 
-// tail returns the last lines of this call, oldest first.
+// tail returns the line of this call that says why the guest gave up, else its
+// last lines, oldest first.
 func (l *lineLog) tail() string {
+	if l.panic != "" {
+		return l.panic
+	}
 	var b strings.Builder
 	for n := max(l.count-tailLines, 0); n < l.count; n++ {
 		if b.Len() > 0 {

@@ -46,7 +46,11 @@ func TestRecordsPassUnchanged(t *testing.T) {
 
 func headers(r transform.Record) []string {
 	var all []string
+	i := r.Headers.Iterate()
 	for name, value := range r.Headers.All() {
+		if !i.Next() || i.Name != name || !bytes.Equal(i.Value, value) || (i.Value == nil) != (value == nil) {
+			panic("All and Iterate do not agree")
+		}
 		if value == nil {
 			value = []byte("<null>")
 		}

@@ -104,8 +104,9 @@ var handlers = map[string]transform.RecordFunc{
 	},
 	"headers": func(c *transform.Context, r transform.Record) error {
 		n := 0
-		for name, value := range r.Headers.All() {
-			n += len(name) + len(value)
+		i := r.Headers.Iterate()
+		for i.Next() {
+			n += len(i.Name) + len(i.Value)
 		}
 		if n == 1 {
 			c.Reject("one")
