@@ -116,7 +116,7 @@ func (c *conn) answer(ctx context.Context, h header, rest []byte) ([]byte, error
 		if body, err = c.server.headers.body(h, rest); err != nil {
 			return nil, err
 		}
-		if err := guard(h.key, h.version, body); err != nil {
+		if err := c.server.guard(h.key, h.version, body); err != nil {
 			return nil, err
 		}
 	}

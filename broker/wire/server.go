@@ -111,6 +111,7 @@ func (o *Options) setDefaults() {
 type Server struct {
 	o       Options
 	headers headerTable
+	guard   func(key, version int16, body []byte) error
 	buffers bufferPool
 	ctx     context.Context // of all requests; ends when Close gives up waiting
 	cancel  context.CancelFunc
@@ -126,7 +127,7 @@ type Server struct {
 // NewServer returns a server that serves nothing yet.
 func NewServer(o Options) *Server {
 	o.setDefaults()
-	s := &Server{o: o, headers: newHeaderTable(), listeners: make(map[net.Listener]struct{}),
+	s := &Server{o: o, headers: newHeaderTable(), guard: guard, listeners: make(map[net.Listener]struct{}),
 		conns: make(map[*conn]struct{}), connsByHost: make(map[string]int)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
