@@ -10,6 +10,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
+	"github.com/millstream-io/millstream/runtime/host/compile"
 	"github.com/millstream-io/millstream/runtime/module"
 )
 
@@ -103,6 +104,11 @@ func (h *Host) build(ctx context.Context, wasm []byte, l Limits) (*module.Report
 // is metered. A damaged entry of the cache is an error for the engine, not a
 // miss; the cache can be rebuilt, so it is emptied and the module compiled anew.
 func (h *Host) machineCode(ctx context.Context, wasm []byte) (wazero.CompiledModule, error) {
+	if h.options.ChildProcess {
+		if err := compile.InChild(ctx, wasm, h.options.CacheDir, compile.Limits{}); err != nil {
+			return nil, err
+		}
+	}
 	code, err := h.compile(ctx, wasm)
 	if err == nil || !isCacheDamage(err) || h.options.CacheDir == "" {
 		return code, err

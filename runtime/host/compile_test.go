@@ -203,3 +203,22 @@ func TestDamagedCacheIsRebuilt(t *testing.T) {
 		})
 	}
 }
+
+func TestModulesCompiledInAChildRun(t *testing.T) {
+	if _, err := host.New(t.Context(), host.Options{ChildProcess: true}); err == nil {
+		t.Error("a host without CacheDir is opened")
+	}
+	dir := filepath.Join(t.TempDir(), "cache")
+	h := newHost(t, host.Options{CacheDir: dir, ChildProcess: true})
+	p, err := h.Compile(t.Context(), wasmtest.Guest{}.Bytes(), host.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := p.Instantiate(t.Context(), oneOutput(""), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outputs, _, err := run(t.Context(), i, host.Batch{}, value("a")); err != nil || len(outputs) != 1 {
+		t.Fatalf("got %v, %v", outputs, err)
+	}
+}

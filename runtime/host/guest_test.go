@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/millstream-io/millstream/runtime/host"
+	"github.com/millstream-io/millstream/runtime/host/compile"
 	"github.com/millstream-io/millstream/sdk/abi"
 )
 
@@ -23,6 +24,7 @@ import (
 var guestDir string
 
 func TestMain(m *testing.M) {
+	compile.Main(os.Args)
 	dir, err := os.MkdirTemp("", "millstream-host-test")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -43,6 +43,10 @@ type Options struct {
 	Caps     module.Caps // zero: module.DefaultCaps
 	// Interpreter runs guests without native code.
 	Interpreter bool
+	// ChildProcess compiles each new module in a limited child process first, so
+	// that one which takes the compiler minutes or gigabytes is refused. It needs a CacheDir, and an
+	// executable whose main function calls compile.Main first of all.
+	ChildProcess bool
 }
 
 // Host compiles modules and keeps what it compiled.
@@ -70,6 +74,9 @@ func New(ctx context.Context, o Options) (*Host, error) {
 	}
 	if o.Caps == (module.Caps{}) {
 		o.Caps = module.DefaultCaps()
+	}
+	if o.ChildProcess && (o.CacheDir == "" || o.Interpreter) {
+		return nil, errors.New("host: ChildProcess is for compiled code and needs a CacheDir to hand it over")
 	}
 	h := &Host{options: o, programs: make(map[programKey]*compiled)}
 	config, err := engineConfig(o.Interpreter)
