@@ -99,9 +99,12 @@ func (p *plugin) record(c *transform.Context, r transform.Record) error {
 // translateField makes p.value the document with the translation in the place of the field's text. The rest of the document
 // stays as it is, byte for byte.
 func (p *plugin) translateField(document []byte) (unknown int, err error) {
-	span, err := jsontext.Find(document, p.field)
+	span, found, err := jsontext.Find(document, p.field)
 	if err != nil {
-		return 0, fieldError(p.field, err)
+		return 0, err
+	}
+	if !found {
+		return 0, errors.New("the value has no field " + p.field)
 	}
 	if span.Kind != jsontext.String {
 		return 0, errors.New("field " + p.field + " is no string")
@@ -112,11 +115,4 @@ func (p *plugin) translateField(document []byte) (unknown int, err error) {
 	p.value = jsontext.AppendQuoted(p.value, p.target)
 	p.value = append(p.value, document[span.End:]...)
 	return unknown, nil
-}
-
-func fieldError(field string, err error) error {
-	if err == jsontext.ErrNoField { // errors.Is would bring reflection, a sixth of the module
-		return errors.New("the value has no field " + field)
-	}
-	return err
 }

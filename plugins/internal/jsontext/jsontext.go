@@ -9,16 +9,13 @@
 package jsontext
 
 import (
-	"errors"
 	"strconv"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // MaxDepth bounds the nesting of arrays and objects: a guest's stack is small.
 const MaxDepth = 200
-
-// ErrNoField says that a document is valid but does not hold the field.
-var ErrNoField = errors.New("no such field")
 
 // SyntaxError is a document that is not JSON.
 type SyntaxError struct {
@@ -50,25 +47,22 @@ type Span struct {
 	Kind       Kind
 }
 
-// Find checks the whole document and returns where the value of the field stands.
+// Find checks the whole document and returns where the value of the field stands, if the document has it.
 // The path names object keys from the outside in, parted by dots ("author.name"); a key that
 // itself contains a dot cannot be reached. Of equal keys the last one counts, as in
-// encoding/json. Errors: *SyntaxError, ErrNoField.
-func Find(doc []byte, path string) (Span, error) {
+// encoding/json. The only error is *SyntaxError.
+func Find(doc []byte, path string) (span Span, found bool, err error) {
 	p := parser{doc: doc}
 	p.space()
-	found, ok := p.value(path, 0)
+	span, found = p.value(path, 0)
 	p.space()
 	if p.reason == "" && p.at < len(doc) {
 		p.fail("text after the value")
 	}
 	if p.reason != "" {
-		return Span{}, &SyntaxError{Offset: p.wrong, Reason: p.reason}
+		return Span{}, false, &SyntaxError{Offset: p.wrong, Reason: p.reason}
 	}
-	if !ok {
-		return Span{}, ErrNoField
-	}
-	return found, nil
+	return span, found, nil
 }
 
 type parser struct {
@@ -272,7 +266,7 @@ func (p *parser) digits() {
 }
 
 func (p *parser) word(w string) {
-	if len(p.doc)-p.at < len(w) || string(p.doc[p.at:p.at+len(w)]) != w {
+	if len(p.doc)-p.at < len(w) || view(p.doc[p.at:p.at+len(w)]) != w {
 		p.fail("no value starts like this")
 		return
 	}
@@ -309,7 +303,7 @@ func cut(path string) (name, rest string) {
 func equalKey(quoted []byte, name string) bool {
 	body := quoted[1 : len(quoted)-1]
 	if len(body) == len(name) {
-		return string(body) == name // an escape is longer than what it stands for, so equal lengths mean plain text
+		return view(body) == name // an escape is longer than what it stands for, so equal lengths mean plain text
 	}
 	if len(body) < len(name) {
 		return false
@@ -317,7 +311,7 @@ func equalKey(quoted []byte, name string) bool {
 	var buf [utf8.UTFMax]byte
 	for i := 0; i < len(body); {
 		n, size := unescape(body[i:], &buf)
-		if n > len(name) || string(buf[:n]) != name[:n] {
+		if n > len(name) || view(buf[:n]) != name[:n] {
 			return false
 		}
 		name = name[n:]
@@ -325,6 +319,9 @@ func equalKey(quoted []byte, name string) bool {
 	}
 	return name == ""
 }
+
+// view returns the bytes of b as a string without copying them. TinyGo copies in every string(b), even in a comparison.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // AppendText appends what a JSON string says to dst. quoted is the text of a span of kind String.
 // Half a surrogate pair becomes U+FFFD, as in encoding/json; bytes that are not UTF-8 stay as they are.

@@ -28,14 +28,8 @@ func TestFind(t *testing.T) {
 		{`"a"`, "a", ``},
 	}
 	for _, tt := range tests {
-		span, err := Find([]byte(tt.doc), tt.path)
-		if tt.want == "" {
-			if !errors.Is(err, ErrNoField) {
-				t.Errorf("Find(%s, %s): %v, want ErrNoField", tt.doc, tt.path, err)
-			}
-			continue
-		}
-		if err != nil || tt.doc[span.Start:span.End] != tt.want {
+		span, found, err := Find([]byte(tt.doc), tt.path)
+		if err != nil || found != (tt.want != "") || tt.doc[span.Start:span.End] != tt.want {
 			t.Errorf("Find(%s, %s) = %q, %v, want %s", tt.doc, tt.path, tt.doc[span.Start:span.End], err, tt.want)
 		}
 	}
@@ -61,7 +55,7 @@ func TestFindNamesThePlace(t *testing.T) {
 		{strings.Repeat("[", MaxDepth+2), MaxDepth + 1, "nested deeper"},
 	}
 	for _, tt := range tests {
-		_, err := Find([]byte(tt.doc), "a")
+		_, _, err := Find([]byte(tt.doc), "a")
 		var syntax *SyntaxError
 		if !errors.As(err, &syntax) || syntax.Offset != tt.offset || !strings.Contains(err.Error(), tt.reason) {
 			t.Errorf("Find(%.40s): %v, want %q at %d", tt.doc, err, tt.reason, tt.offset)
@@ -73,9 +67,9 @@ func TestNoAllocation(t *testing.T) {
 	doc := []byte(`{"id":7,"author":{"name":"Ann"},"text":"The \"quoted\" caf\u00e9"}`)
 	buf := make([]byte, 0, 256)
 	n := testing.AllocsPerRun(100, func() {
-		span, err := Find(doc, "text")
-		if err != nil {
-			t.Fatal(err)
+		span, found, err := Find(doc, "text")
+		if err != nil || !found {
+			t.Fatal(found, err)
 		}
 		buf = AppendText(buf[:0], doc[span.Start:span.End])
 		buf = AppendQuoted(buf[:0], buf[:5])
@@ -92,7 +86,7 @@ func FuzzFind(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
-		span, err := Find(doc, "a")
+		span, found, err := Find(doc, "a")
 		var syntax *SyntaxError
 		if errors.As(err, &syntax) {
 			if json.Valid(doc) && !strings.Contains(syntax.Reason, "nested") {
@@ -108,8 +102,8 @@ func FuzzFind(f *testing.F) {
 			m = nil
 		}
 		want, ok := m["a"]
-		if ok != (err == nil) {
-			t.Fatalf("%q: Find says %v, encoding/json found %q", doc, err, want)
+		if ok != found {
+			t.Fatalf("%q: Find says %v, encoding/json found %q", doc, found, want)
 		}
 		if !ok {
 			return

@@ -50,11 +50,8 @@ func (s *Subject) Text(r transform.Record) (text []byte, found bool, err error) 
 	if r.Value == nil {
 		return nil, false, nil
 	}
-	span, err := jsontext.Find(r.Value, s.name)
-	if err == jsontext.ErrNoField {
-		return nil, false, nil
-	}
-	if err != nil {
+	span, found, err := jsontext.Find(r.Value, s.name)
+	if err != nil || !found {
 		return nil, false, err
 	}
 	text = r.Value[span.Start:span.End]

@@ -13,6 +13,8 @@ type Language struct {
 	// join looks at the last word written (its case folded) and the word that comes after one space, and
 	// says how the two are written together. ok is false where nothing changes.
 	join func(last, next string) (j junction, ok bool)
+	// joinBytes is the length of the longest word that join looks for.
+	joinBytes int
 }
 
 // junction says how two words are written together.
@@ -26,9 +28,9 @@ type junction struct {
 func LanguageOf(code string) Language {
 	switch code {
 	case "es":
-		return Language{Code: code, pluralEnding: spanishPlural, feminineEnding: spanishFeminine, join: spanishJoin}
+		return Language{Code: code, pluralEnding: spanishPlural, feminineEnding: spanishFeminine, join: spanishJoin, joinBytes: len("de")}
 	case "fr":
-		return Language{Code: code, pluralEnding: frenchPlural, feminineEnding: frenchFeminine, join: frenchJoin}
+		return Language{Code: code, pluralEnding: frenchPlural, feminineEnding: frenchFeminine, join: frenchJoin, joinBytes: len("lorsque")}
 	}
 	return Language{Code: code}
 }

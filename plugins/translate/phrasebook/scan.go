@@ -237,9 +237,16 @@ func alphanumericLen(s string) int {
 // addressLen returns the length of the address that s starts with, 0 if it is none: a URL, an e-mail address, a
 // path, a tag, a file or host name, an identifier. Punctuation around it is left out at the end and taken in at the start.
 func addressLen(s string) int {
-	n := 0
+	n, signs := 0, false
 	for n < len(s) && !isSpace(s[n]) {
+		switch s[n] {
+		case ':', '.', '@', '_', '\\', '#', '/', '~', '$':
+			signs = true
+		}
 		n++
+	}
+	if !signs {
+		return 0
 	}
 	chunk := s[:n]
 	chunk = strings.TrimRight(chunk, ".,;:!?)]}>\"'*")

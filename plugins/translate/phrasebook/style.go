@@ -1,6 +1,10 @@
 package phrasebook
 
-import "github.com/millstream-io/millstream/plugins/internal/letters"
+import (
+	"unicode/utf8"
+
+	"github.com/millstream-io/millstream/plugins/internal/letters"
+)
 
 // style is how a target is written.
 type style uint8
@@ -51,6 +55,9 @@ func survey(s string) look {
 // capitals in the target.
 func (t *Translator) style(s string, p *piece) style {
 	span := s[p.start:p.end]
+	if plainLower(span) {
+		return asStored
+	}
 	l := survey(span)
 	spelling := t.glossary.spelling(p.entry)
 	if span == spelling && l.initials != 0 {
@@ -72,4 +79,14 @@ func (t *Translator) style(s string, p *piece) style {
 		return capitalised
 	}
 	return asStored
+}
+
+// plainLower reports whether s has neither a capital nor a letter beyond ASCII; most words have not.
+func plainLower(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= utf8.RuneSelf || c >= 'A' && c <= 'Z' {
+			return false
+		}
+	}
+	return true
 }

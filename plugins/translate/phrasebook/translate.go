@@ -302,20 +302,28 @@ func (t *Translator) put(dst []byte, word string, st style) []byte {
 
 // junction says how the last word of dst, behind which stands a space, is written together with the word that comes next.
 func (t *Translator) junction(dst []byte, next string) (junction, bool) {
-	before := view(dst[t.joint : len(dst)-1])
-	t.last = appendLower(t.last[:0], before[strings.LastIndexAny(before, " '")+1:])
+	last := view(dst[t.wordStart(dst) : len(dst)-1])
+	if len(last) > t.language.joinBytes {
+		return junction{}, false
+	}
+	t.last = appendLower(t.last[:0], last)
 	t.next = appendLower(t.next[:0], next)
 	return t.language.join(view(t.last), view(t.next))
 }
 
-// joined replaces the last word of dst and the space behind it.
-func (t *Translator) joined(dst []byte, j junction) []byte {
-	end := len(dst) - 1
-	start := end
+// wordStart returns where the last word of dst begins, behind which stands a space.
+func (t *Translator) wordStart(dst []byte) int {
+	start := len(dst) - 1
 	for start > t.joint && dst[start-1] != ' ' && dst[start-1] != '\'' {
 		start--
 	}
-	was := survey(view(dst[start:end]))
+	return start
+}
+
+// joined replaces the last word of dst and the space behind it.
+func (t *Translator) joined(dst []byte, j junction) []byte {
+	start := t.wordStart(dst)
+	was := survey(view(dst[start : len(dst)-1]))
 	dst = dst[:start]
 	for i, r := range j.word {
 		switch {
