@@ -1,15 +1,15 @@
 package topic
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strconv"
 
-	"github.com/millstream-io/millstream/broker/meta"
+	"github.com/millstream-io/millstream/broker/vfs"
 )
 
 // A broker's directory holds one directory per partition, <topic>-<index>,
@@ -40,71 +40,78 @@ func ValidateName(name string) error {
 	return nil
 }
 
-func (t *Topics) partitionDir(name string, index int32) string {
-	return filepath.Join(t.o.Dir, name+"-"+strconv.Itoa(int(index)))
+// layout is the data directory.
+type layout struct {
+	fs     vfs.FS
+	dir    string
+	logger *slog.Logger
+}
+
+func (l *layout) partition(topic string, index int32) string {
+	return filepath.Join(l.dir, topic+"-"+strconv.Itoa(int(index)))
 }
 
 // takeCleanMark reports whether the last stop was clean, and removes the mark
 // before anything is loaded: should loading be interrupted, the next start
 // must not trust it.
-func (t *Topics) takeCleanMark() (bool, error) {
-	if err := t.o.FS.MkdirAll(t.o.Dir); err != nil {
+func (l *layout) takeCleanMark() (bool, error) {
+	if err := l.fs.MkdirAll(l.dir); err != nil {
 		return false, fmt.Errorf("create data directory: %w", err)
 	}
-	path := filepath.Join(t.o.Dir, cleanMark)
-	if err := t.o.FS.Remove(path); err != nil {
+	path := filepath.Join(l.dir, cleanMark)
+	if err := l.fs.Remove(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}
 		return false, fmt.Errorf("remove mark of clean shutdown: %w", err)
 	}
-	if err := t.o.FS.SyncDir(t.o.Dir); err != nil {
+	if err := l.fs.SyncDir(l.dir); err != nil {
 		return false, fmt.Errorf("remove mark of clean shutdown: %w", err)
 	}
 	return true, nil
 }
 
-func (t *Topics) setCleanMark() error {
-	f, err := t.o.FS.Create(filepath.Join(t.o.Dir, cleanMark))
+func (l *layout) setCleanMark() error {
+	f, err := l.fs.Create(filepath.Join(l.dir, cleanMark))
 	if err != nil {
 		return fmt.Errorf("mark clean shutdown: %w", err)
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("mark clean shutdown: %w", err)
 	}
-	return t.o.FS.SyncDir(t.o.Dir)
+	return l.fs.SyncDir(l.dir)
 }
 
-// finishDeletion removes what is left of a deleted topic, then its metadata.
-func (t *Topics) finishDeletion(ctx context.Context, m meta.Topic) error {
-	for i := range m.Partitions {
-		if err := t.o.FS.RemoveAll(t.partitionDir(m.Name, int32(i))); err != nil {
-			return fmt.Errorf("delete topic %q: %w", m.Name, err)
+// remove deletes the first partitions of a topic, durably.
+func (l *layout) remove(topic string, partitions int) error {
+	for i := range partitions {
+		if err := l.fs.RemoveAll(l.partition(topic, int32(i))); err != nil {
+			return fmt.Errorf("delete topic %q: %w", topic, err)
 		}
 	}
-	if err := t.o.FS.SyncDir(t.o.Dir); err != nil {
-		return fmt.Errorf("delete topic %q: %w", m.Name, err)
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return fmt.Errorf("delete topic %q: %w", topic, err)
 	}
-	return t.meta.DropTopic(ctx, m.Name)
+	return nil
 }
 
 // setAside renames directories that are in the way of new partitions. Data that no topic claims is never deleted and never adopted.
-func (t *Topics) setAside(name string, first, end int) error {
-	present, err := t.o.FS.List(t.o.Dir)
+func (l *layout) setAside(name string, first, end int) error {
+	present, err := l.fs.List(l.dir)
 	if err != nil {
 		return fmt.Errorf("look for old data of topic %q: %w", name, err)
 	}
 	for i := first; i < end; i++ {
-		dir := t.partitionDir(name, int32(i))
+		dir := l.partition(name, int32(i))
 		if _, found := slices.BinarySearch(present, filepath.Base(dir)); !found {
 			continue
 		}
 		id := newID()
 		aside := dir + strayTag + fmt.Sprintf("%x", id[:4])
-		if err := t.o.FS.Rename(dir, aside); err != nil {
+		if err := l.fs.Rename(dir, aside); err != nil {
 			return fmt.Errorf("set aside %s, which no topic claims: %w", dir, err)
 		}
-		t.logger.Warn("directory of a partition that no topic claims was set aside", "directory", dir, "now", aside)
+		l.logger.Warn("directory of a partition that no topic claims was set aside", "directory", dir, "now", aside)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ type Stats struct {
 func (t *Topics) openPartition(ctx context.Context, info Info, index int32, s *settings, clean bool) (*Partition, error) {
 	log, err := commitlog.Open(ctx, commitlog.Options{
 		FS:     t.o.FS,
-		Dir:    t.partitionDir(info.Name, index),
+		Dir:    t.layout.partition(info.Name, index),
 		Config: s.log,
 		Logger: t.logger,
 		Clean:  clean,
@@ -51,7 +51,7 @@ func (t *Topics) openPartition(ctx context.Context, info Info, index int32, s *s
 	if err != nil {
 		return nil, fmt.Errorf("open partition %s-%d: %w", info.Name, index, err)
 	}
-	producers, err := openProducers(ctx, t.o.FS, t.partitionDir(info.Name, index), log, t.logger)
+	producers, err := openProducers(ctx, t.o.FS, t.layout.partition(info.Name, index), log, t.logger)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open partition %s-%d: %w", info.Name, index, err), log.Close(context.WithoutCancel(ctx)))
 	}

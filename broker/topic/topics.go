@@ -23,6 +23,7 @@ const maxPartitions = 10_000
 type Topics struct {
 	o       Options
 	logger  *slog.Logger
+	layout  layout
 	meta    *meta.Store
 	configs *configTable
 	checker *checker
@@ -55,9 +56,9 @@ func Open(ctx context.Context, o Options) (*Topics, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Topics{o: o, logger: o.Logger, configs: configs, checker: newChecker(),
+	t := &Topics{o: o, logger: o.Logger, layout: layout{fs: o.FS, dir: o.Dir, logger: o.Logger}, configs: configs, checker: newChecker(),
 		byName: make(map[string]*liveTopic), byID: make(map[ID]*liveTopic)}
-	clean, err := t.takeCleanMark()
+	clean, err := t.layout.takeCleanMark()
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func (t *Topics) Create(ctx context.Context, name string, partitions int, config
 		return Info{}, err
 	}
 	m := meta.Topic{Name: name, ID: newID(), Partitions: partitions, Configs: maps.Clone(configs)}
-	if err := t.setAside(name, 0, partitions); err != nil {
+	if err := t.layout.setAside(name, 0, partitions); err != nil {
 		return Info{}, err
 	}
 	if err := t.meta.PutTopic(ctx, m); err != nil {
@@ -205,6 +206,14 @@ func (t *Topics) openNew(ctx context.Context, info Info, first int) ([]*Partitio
 	return out, nil
 }
 
+// finishDeletion removes what is left of a deleted topic, then its metadata.
+func (t *Topics) finishDeletion(ctx context.Context, m meta.Topic) error {
+	if err := t.layout.remove(m.Name, m.Partitions); err != nil {
+		return err
+	}
+	return t.meta.DropTopic(ctx, m.Name)
+}
+
 func (t *Topics) publish(lt *liveTopic) {
 	t.mu.Lock()
 	t.byName[lt.info.Name], t.byID[lt.info.ID] = lt, lt
@@ -250,7 +259,7 @@ func (t *Topics) AddPartitions(ctx context.Context, name string, total int) erro
 		return err
 	}
 	first := lt.info.Partitions
-	if err := t.setAside(name, first, total); err != nil {
+	if err := t.layout.setAside(name, first, total); err != nil {
 		return err
 	}
 	grown := &liveTopic{info: lt.info}
@@ -403,7 +412,7 @@ func (t *Topics) Close(ctx context.Context) error {
 	if err := t.closeLogs(ctx); err != nil {
 		return err
 	}
-	return t.setCleanMark()
+	return t.layout.setCleanMark()
 }
 
 func (t *Topics) closeLogs(ctx context.Context) error {

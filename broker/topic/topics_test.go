@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,10 +181,10 @@ func TestCreateAndDeleteCutAnywhere(t *testing.T) {
 		if err := steady.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		count := int64(0)
+		var count atomic.Int64
 		failing := &vfs.Fault{FS: mem, Decide: func(op vfs.Op) error {
 			if op.Kind.Mutates() {
-				if count++; count >= n {
+				if count.Add(1) >= n {
 					return broken
 				}
 			}
@@ -214,7 +215,7 @@ func TestCreateAndDeleteCutAnywhere(t *testing.T) {
 				}
 			}
 		}
-		if made == nil && gone == nil && count < n {
+		if made == nil && gone == nil && count.Load() < n {
 			return
 		}
 	}
