@@ -116,7 +116,7 @@ func (o *deployOptions) run(ctx context.Context) error {
 	defer client.Close()
 	status, info, err := o.deploy(ctx, client, spec, wasm, assets)
 	if err != nil {
-		return o.explain(client.Explain(err))
+		return client.Explain(err)
 	}
 	if o.env.JSON {
 		return o.env.PrintJSON(status)
@@ -146,22 +146,6 @@ func (o *deployOptions) deploy(ctx context.Context, client *connect.AdminClient,
 	progress.Set("starting " + spec.Name)
 	status, err := client.Deploy(ctx, admin.DeployRequest{Spec: spec, CreateTopics: o.createTopics, Partitions: o.partitions})
 	return status, info, err
-}
-
-// explain adds the way out that only the command line knows.
-func (o *deployOptions) explain(err error) error {
-	var e *command.Error
-	var problem *admin.Problem
-	if !errors.As(err, &e) || !errors.As(err, &problem) || e.Fix != "" {
-		return err
-	}
-	switch {
-	case strings.HasSuffix(problem.Type, ":missing-topics"):
-		return e.WithFix("add --create-topics to create them, or: millstream topic create NAME")
-	case strings.HasSuffix(problem.Type, ":exists"):
-		return e.WithFix("look at it: millstream status %s\ntake another --name, or make room: millstream delete %s", o.name, o.name)
-	}
-	return err
 }
 
 // tell prints what runs now and how to look at it.

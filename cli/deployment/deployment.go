@@ -68,14 +68,6 @@ func colouredPhase(s terminal.Style, phase string) string {
 	return s.Warn(phase)
 }
 
-// orNotFound gives a deployment that does not exist its way out.
-func orNotFound(err error) error {
-	if e, ok := err.(*command.Error); ok && e.Code == command.CodeNotFound && e.Fix == "" {
-		return e.WithFix("see what there is: millstream list")
-	}
-	return err
-}
-
 // act opens the admin API, does one thing with one deployment and explains what went wrong.
 func act(a *connect.Admin, do func(*connect.AdminClient) (*admin.Status, error)) (*admin.Status, error) {
 	client, err := a.Open()
@@ -84,5 +76,5 @@ func act(a *connect.Admin, do func(*connect.AdminClient) (*admin.Status, error))
 	}
 	defer client.Close()
 	s, err := do(client)
-	return s, orNotFound(client.Explain(err))
+	return s, client.Explain(err)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/millstream-io/millstream/cli/stream"
 	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/urfave/cli/v2"
 )
 
@@ -127,11 +128,14 @@ func (o *resetOptions) committed(ctx context.Context, client *kadm.Client) (kadm
 		return nil, err
 	}
 	g := groups[o.name]
+	if errors.Is(g.Err, kerr.GroupIDNotFound) || g.State == "Dead" {
+		if len(o.topics.Value()) == 0 {
+			return nil, notFound(o.name)
+		}
+		return nil, nil // committing makes the group
+	}
 	if g.Err != nil {
 		return nil, g.Err
-	}
-	if g.State == "Dead" && len(o.topics.Value()) == 0 {
-		return nil, notFound(o.name)
 	}
 	if n := len(g.Members); n > 0 {
 		return nil, command.Conflictf("group %q has %s and is %s", o.name, terminal.Count(int64(n), "member"), g.State).

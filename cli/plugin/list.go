@@ -2,39 +2,18 @@ package plugin
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/terminal"
-	"github.com/millstream-io/millstream/runtime/host"
-	"github.com/millstream-io/millstream/runtime/module"
+	"github.com/millstream-io/millstream/plugins"
 	"github.com/urfave/cli/v2"
 )
 
 // New makes the command group about ready-made plugins.
 func New(env *command.Env) *cli.Command {
-	return command.Group("plugin", "list and describe the ready-made plugins in this binary", category,
-		newList(env), newDescribe(env))
-}
-
-// readyPlugin is a ready-made plugin and what it says of itself.
-type readyPlugin struct {
-	Name      string           `json:"name"`
-	SizeBytes int              `json:"size_bytes"`
-	Digest    string           `json:"digest"`
-	Manifest  *module.Manifest `json:"manifest,omitempty"`
-}
-
-// look opens a ready-made plugin and reads its manifest.
-func look(name string) (*readyPlugin, error) {
-	wasm, err := OpenReady(name)
-	if err != nil {
-		return nil, err
-	}
-	r, err := module.Check(wasm, module.DefaultCaps(), host.Offers)
-	if err != nil {
-		return nil, command.Failedf("plugin %q: %w", name, err)
-	}
-	return &readyPlugin{Name: name, SizeBytes: len(wasm), Digest: r.Digest.String(), Manifest: r.Manifest}, nil
+	return command.Group("plugin", "list and describe the ready-made plugins", category, newList(env), newDescribe(env))
 }
 
 func newList(env *command.Env) *cli.Command {
@@ -42,30 +21,30 @@ func newList(env *command.Env) *cli.Command {
 		Name: "list", Usage: "list the ready-made plugins",
 		Examples: `millstream plugin list`,
 		Run: func(context.Context, []string) error {
-			found := []*readyPlugin{}
-			for _, name := range Ready() {
-				p, err := look(name)
-				if err != nil {
-					return err
-				}
-				found = append(found, p)
+			all, err := plugins.List()
+			if err != nil {
+				return err
 			}
 			if env.JSON {
-				return env.PrintJSON(found)
+				return env.PrintJSON(all)
 			}
-			if len(found) == 0 {
-				env.Notef("this binary was built without plugins; make plugins, then build it again\n")
-				return nil
-			}
-			t := terminal.NewTable(env.Out, "plugin", "version", "size", "description")
-			for _, p := range found {
-				m := module.Manifest{}
-				if p.Manifest != nil {
-					m = *p.Manifest
+			t := terminal.NewTable(env.Out, "plugin", "version", "description")
+			missing := false
+			for _, p := range all {
+				description := p.Description
+				if !p.Built {
+					missing = true
+					description += " (not in this binary)"
 				}
-				t.Row(p.Name, m.Version, terminal.Size(int64(p.SizeBytes)), m.Description)
+				t.Row(p.Name, p.Version, description)
 			}
-			return t.Flush()
+			if err := t.Flush(); err != nil {
+				return err
+			}
+			if missing {
+				env.Notef("this binary was built before its plugins: make builds both\n")
+			}
+			return nil
 		},
 	})
 }
@@ -81,55 +60,53 @@ func newDescribe(env *command.Env) *cli.Command {
 			return Ready()
 		},
 		Run: func(_ context.Context, args []string) error {
-			p, err := look(args[0])
+			all, err := plugins.List()
 			if err != nil {
 				return err
 			}
-			if env.JSON {
-				return env.PrintJSON(p)
+			i := slices.IndexFunc(all, func(p plugins.Plugin) bool { return p.Name == args[0] })
+			if i < 0 {
+				return command.NotFoundf("there is no ready-made plugin %q", args[0]).WithFix("see what there is: millstream plugin list")
 			}
-			return describe(env, p)
+			if env.JSON {
+				return env.PrintJSON(all[i])
+			}
+			return describe(env, &all[i])
 		},
 	})
 }
 
-func describe(env *command.Env, p *readyPlugin) error {
-	env.Printf("%s, %s, %s\n", p.Name, terminal.Size(int64(p.SizeBytes)), p.Digest)
-	m := p.Manifest
-	if m == nil {
-		env.Printf("It has no manifest.\n")
-		return nil
-	}
-	env.Printf("%s %s: %s\nbuilt with %s\n", m.Name, m.Version, m.Description, m.Toolchain)
-	if len(m.Config) > 0 {
+func describe(env *command.Env, p *plugins.Plugin) error {
+	env.Printf("%s %s: %s\n", p.Name, p.Version, p.Description)
+	if len(p.Config) > 0 {
 		env.Printf("\n")
 		t := terminal.NewTable(env.Out, "config", "default", "values", "description")
-		for _, k := range m.Config {
+		for _, k := range p.Config {
 			preset := k.Default
 			if k.Required {
 				preset = "(required)"
 			}
-			t.Row(k.Name, preset, join(k.Values), k.Description)
+			t.Row(k.Name, preset, strings.Join(k.Values, ", "), k.Description)
 		}
 		if err := t.Flush(); err != nil {
 			return err
 		}
 	}
-	if len(m.Assets) > 0 {
-		env.Printf("\n")
-		t := terminal.NewTable(env.Out, "asset", "required", "description")
-		for _, a := range m.Assets {
-			t.Row(a.Name, a.Required, a.Description)
+	for _, list := range []struct {
+		title string
+		parts []plugins.Part
+	}{{"asset", p.Assets}, {"output", p.Outputs}} {
+		if len(list.parts) == 0 {
+			continue
 		}
-		if err := t.Flush(); err != nil {
-			return err
-		}
-	}
-	if len(m.Outputs) > 0 {
 		env.Printf("\n")
-		t := terminal.NewTable(env.Out, "output", "description")
-		for _, o := range m.Outputs {
-			t.Row(o.Name, o.Description)
+		t := terminal.NewTable(env.Out, list.title, "description")
+		for _, part := range list.parts {
+			description := part.Description
+			if part.Required {
+				description += " (required)"
+			}
+			t.Row(part.Name, description)
 		}
 		if err := t.Flush(); err != nil {
 			return err

@@ -3,24 +3,43 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/plugin/cases"
+	"github.com/millstream-io/millstream/plugins"
 )
 
 const category = "Plugins"
 
-// Ready names the ready-made plugins in this binary, in order.
-func Ready() []string { return nil }
+// Ready names the ready-made plugins that this binary can deploy, in order.
+func Ready() []string {
+	all, err := plugins.List()
+	if err != nil {
+		return nil // a mistake in a manifest, which plugin list reports
+	}
+	var names []string
+	for _, p := range all {
+		if p.Built {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
 
 // OpenReady returns the module of a ready-made plugin.
 func OpenReady(name string) ([]byte, error) {
-	return nil, command.NotFoundf("there is no ready-made plugin %q", name).
-		WithFix("there are: %s", strings.Join(Ready(), ", "))
+	wasm, err := plugins.Open(name)
+	switch {
+	case errors.Is(err, plugins.ErrUnknown):
+		return nil, command.NotFoundf("%w", err).WithFix("what they do: millstream plugin list")
+	case errors.Is(err, plugins.ErrNotBuilt):
+		return nil, command.NotFoundf("%w", err)
+	case err != nil:
+		return nil, command.Failedf("plugin %q: %w", name, err)
+	}
+	return wasm, nil
 }
 
 func place(c cases.Case) string { return fmt.Sprintf("%s:%d", c.File, c.Line) }
-
-func join(list []string) string { return strings.Join(list, ", ") }

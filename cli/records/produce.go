@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -81,35 +80,11 @@ func (o *produceOptions) options() ([]kgo.Opt, error) {
 		kgo.AllowAutoTopicCreation(),
 		kgo.ProducerLinger(5 * time.Millisecond),
 		kgo.UnknownTopicRetries(20),
-		kgo.RecordDeliveryTimeout(30 * time.Second),
 	}
 	if o.partition >= 0 {
 		options = append(options, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
 	return options, nil
-}
-
-// producing counts what became of the records; its methods are called from the client's goroutines.
-type producing struct {
-	mu      sync.Mutex
-	records int64
-	bytes   int64
-	failed  int64
-	first   error
-}
-
-func (p *producing) done(r *kgo.Record, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err != nil {
-		p.failed++
-		if p.first == nil {
-			p.first = err
-		}
-		return
-	}
-	p.records++
-	p.bytes += int64(len(r.Key) + len(r.Value))
 }
 
 func (o *produceOptions) run(ctx context.Context) error {
@@ -129,14 +104,12 @@ func (o *produceOptions) run(ctx context.Context) error {
 	if o.env.InTerminal {
 		o.env.Notef("type lines for %q; Ctrl-D ends\n", o.topic)
 	}
-	started := time.Now()
-	p := &producing{}
+	p := newDelivery(ctx)
+	defer p.close()
 	inputErr := o.send(ctx, client, headers, p)
 	// What was read before an interrupt is still delivered; a second interrupt ends that.
-	flushCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	flushErr := client.Flush(flushCtx)
-	o.summary(p, time.Since(started))
+	flushErr := client.Flush(p.ctx)
+	o.summary(p)
 	switch {
 	case p.first != nil:
 		return o.explain(p)
@@ -147,7 +120,7 @@ func (o *produceOptions) run(ctx context.Context) error {
 }
 
 // send reads lines until their end, the end of ctx or the first failure.
-func (o *produceOptions) send(ctx context.Context, client *kgo.Client, headers []kgo.RecordHeader, p *producing) error {
+func (o *produceOptions) send(ctx context.Context, client *kgo.Client, headers []kgo.RecordHeader, p *delivery) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	separator := []byte(strings.ReplaceAll(o.keySeparator, `\t`, "\t"))
@@ -174,19 +147,12 @@ func (o *produceOptions) send(ctx context.Context, client *kgo.Client, headers [
 		if o.partition >= 0 {
 			r.Partition = int32(o.partition)
 		}
-		// An interrupt ends the reading; what was read is still delivered.
-		client.Produce(context.WithoutCancel(ctx), r, p.done)
-		if p.stop() {
+		p.sent()
+		client.Produce(p.ctx, r, p.done)
+		if p.failing() {
 			return nil
 		}
 	}
-}
-
-// stop reports whether a record failed; then there is no sense in sending more, and order would be lost.
-func (p *producing) stop() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.first != nil
 }
 
 func (o *produceOptions) record(line, separator []byte) (*kgo.Record, error) {
@@ -221,14 +187,14 @@ func (o *produceOptions) fixedHeaders() ([]kgo.RecordHeader, error) {
 	return out, nil
 }
 
-func (o *produceOptions) explain(p *producing) error {
+func (o *produceOptions) explain(p *delivery) error {
 	what := fmt.Sprintf("%s of topic %q not written", terminal.Count(p.failed, "record"), o.topic)
 	if errors.Is(p.first, kerr.UnknownTopicOrPartition) {
 		return command.NotFoundf("topic %q does not exist", o.topic).WithFix("create it: millstream topic create %s", o.topic)
 	}
-	if errors.Is(p.first, kgo.ErrRecordTimeout) {
+	if errors.Is(context.Cause(p.ctx), errStalled) {
 		return &command.Error{
-			Code: command.CodeUnreachable, Err: fmt.Errorf("%s: the broker does not answer: %w", what, p.first),
+			Code: command.CodeUnreachable, Err: fmt.Errorf("%s: %w", what, errStalled),
 			Fix: "see whether the server runs: millstream topic list",
 		}
 	}
@@ -238,9 +204,10 @@ func (o *produceOptions) explain(p *producing) error {
 // summaryAfter is how long producing takes before its result is told without a terminal.
 const summaryAfter = 2 * time.Second
 
-func (o *produceOptions) summary(p *producing, took time.Duration) {
+func (o *produceOptions) summary(p *delivery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	took := time.Since(p.started)
 	if o.env.JSON {
 		_ = o.env.PrintJSON(map[string]any{
 			"topic": o.topic, "records": p.records, "bytes": p.bytes, "failed": p.failed, "seconds": took.Seconds(),

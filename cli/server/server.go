@@ -111,6 +111,9 @@ func (o *serverOptions) complete() error {
 	if o.DefaultPartitions < 1 {
 		return command.Usagef("--default-partitions %d: a topic has at least one partition", o.DefaultPartitions)
 	}
+	if err := o.checkAddresses(); err != nil {
+		return err
+	}
 	if o.DataDir == "" {
 		dir, err := dataDir(o.env.Getenv)
 		if err != nil {
@@ -118,7 +121,7 @@ func (o *serverOptions) complete() error {
 		}
 		o.DataDir = dir
 	}
-	return o.checkAddresses()
+	return nil
 }
 
 // dataDir is where the XDG base directory specification puts an application's data.

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){
+		"millstream": func() { os.Exit(Main("v0.0.0-test")) },
+	})
+}
+
+// leakChecked fails a test run that leaves goroutines behind.
+type leakChecked struct{ *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.M.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// TestScripts runs testdata/script/*.txtar: the real commands, each in a
+// process of its own, against a real server. Beside testscript's own there are the commands
+//
+//	server [flags…]         starts a server over $WORK/data and sets MILLSTREAM_BROKERS and MILLSTREAM_ADMIN
+//	server stop|interrupt|kill   ends it by SIGTERM, SIGINT or SIGKILL
+//	exits CODE command…     runs a command and checks its exit code
+//	eventually command…     runs a command until it succeeds, at most 30 s
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"server":     cmdServer,
+			"exits":      cmdExits,
+			"eventually": cmdEventually,
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Values[serverKey{}] = &testServer{}
+			// Compilers keep their caches; all else is the script's own.
+			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY"} {
+				out, err := exec.Command("go", "env", name).Output()
+				if err != nil {
+					return err
+				}
+				e.Setenv(name, strings.TrimSpace(string(out)))
+			}
+			cache, err := os.UserCacheDir()
+			if err != nil {
+				return err
+			}
+			e.Setenv("XDG_CACHE_HOME", cache)
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			return nil
+		},
+	})
+}
+
+type serverKey struct{}
+
+// testServer is the server process of a script.
+type testServer struct {
+	cmd *exec.Cmd
+	log bytes.Buffer
+}
+
+func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value(serverKey{}).(*testServer)
+	signals := map[string]os.Signal{"stop": syscall.SIGTERM, "interrupt": os.Interrupt, "kill": os.Kill}
+	if len(args) == 1 && signals[args[0]] != nil {
+		err := s.end(signals[args[0]])
+		ts.Logf("%s", s.log.String())
+		if err != nil && args[0] != "kill" {
+			ts.Fatalf("the server did not stop in order: %v", err)
+		}
+		return
+	}
+	if neg || s.cmd != nil {
+		ts.Fatalf("a server runs already, or the command is negated")
+	}
+	path := filepath.SplitList(ts.Getenv("PATH"))[0]
+	data := ts.MkAbs("data")
+	flags := append([]string{"server", "--data", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json"}, args...)
+	s.cmd = exec.Command(filepath.Join(path, "millstream"), flags...)
+	s.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR"), "GOCOVERDIR=" + ts.Getenv("GOCOVERDIR")}
+	s.log.Reset()
+	s.cmd.Stderr = &s.log
+	out, err := s.cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(s.cmd.Start())
+	ts.Defer(func() { _ = s.end(syscall.SIGTERM) })
+	var ready struct{ Brokers, Admin string }
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &ready)
+	}
+	if err != nil {
+		_ = s.end(os.Kill)
+		ts.Fatalf("the server did not start: %v\n%s%s", err, line, s.log.String())
+	}
+	ts.Setenv("MILLSTREAM_BROKERS", ready.Brokers)
+	ts.Setenv("MILLSTREAM_ADMIN", ready.Admin)
+}
+
+// end signals the process, waits for it and returns how it ended.
+func (s *testServer) end(sig os.Signal) error {
+	if s.cmd == nil {
+		return nil
+	}
+	cmd := s.cmd
+	s.cmd = nil
+	return errors.Join(cmd.Process.Signal(sig), cmd.Wait())
+}
+
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE command…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: eventually command…")
+	}
+	// Each try is a process that asks the server, so the loop is paced by itself.
+	for range 3000 {
+		if ts.Exec(args[0], args[1:]...) == nil {
+			return
+		}
+	}
+	ts.Fatalf("never succeeded: %s", strings.Join(args, " "))
+}
