@@ -9,6 +9,28 @@ import (
 	"github.com/millstream-io/millstream/plugins/translate/phrasebook"
 )
 
+// TestEveryEntry: every entry of the built-in glossaries is found by its source, and says one of its forms.
+func TestEveryEntry(t *testing.T) {
+	for code, text := range map[string]string{"es": spanish, "fr": french} {
+		g, err := phrasebook.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := phrasebook.New(g, phrasebook.LanguageOf(code))
+		for _, line := range strings.Split(text, "\n") {
+			source, rest, ok := strings.Cut(line, "\t")
+			if !ok || strings.HasPrefix(line, "#") {
+				continue
+			}
+			target, _, _ := strings.Cut(rest, "\t")
+			out, unknown := tr.Append(nil, []byte(source))
+			if unknown != 0 || !slices.Contains(strings.Split(strings.ToLower(target), "|"), strings.ToLower(string(out))) {
+				t.Errorf("en-%s: %q gives %q, %d unknown; want %q", code, source, out, unknown, target)
+			}
+		}
+	}
+}
+
 // TestGlossaries keeps the built-in glossaries in order, so that an entry is found by eye and a change is one line.
 func TestGlossaries(t *testing.T) {
 	for _, tt := range []struct {

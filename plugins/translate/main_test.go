@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -75,6 +76,53 @@ func TestAsset(t *testing.T) {
 	got := run(t, map[string]string{"to": "de"}, map[string][]byte{"glossary": []byte("# mine\nthe house\tdas Haus\n")}, "The house")
 	if v := got.Values("out"); len(v) != 1 || v[0] != "Das Haus" {
 		t.Errorf("got %q", v)
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	p := &plugin{}
+	if _, err := transformtest.Start(transformtest.Options{Config: map[string]string{"to": "fr", "field": "text"}, OnSetup: p.setup, OnRecord: p.record}); err != nil {
+		t.Fatal(err)
+	}
+	document := []byte(`{"id":7,"text":"Good morning! The red houses of the \"teachers\" are very old, and I think that the École is here."}`)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := p.translateField(document); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a record", n)
+	}
+}
+
+// TestReadme: what the README shows is what comes out.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, to := 0, ""
+	for _, line := range strings.Split(string(readme), "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			to = ""
+			continue
+		}
+		in, out, unknown := strings.TrimSpace(cells[1]), strings.TrimSpace(cells[2]), strings.TrimSpace(cells[3])
+		if code, ok := strings.CutPrefix(out, "`to="); ok {
+			to = strings.TrimSuffix(code, "`")
+			continue
+		}
+		if to == "" || strings.HasPrefix(in, "---") {
+			continue
+		}
+		rows++
+		got := run(t, map[string]string{"to": to}, nil, in).Outputs[0].Record
+		if n, _ := got.Headers.Get(UnknownHeader); string(got.Value) != out || string(n) != unknown {
+			t.Errorf("%q gives %q, %s unknown; the README says %q, %s", in, got.Value, n, out, unknown)
+		}
+	}
+	if rows < 8 {
+		t.Errorf("found only %d rows of samples", rows)
 	}
 }
 
