@@ -80,7 +80,11 @@ func (t *Topics) allPartitions() []*Partition {
 	defer t.mu.RUnlock()
 	var out []*Partition
 	for _, lt := range t.byName {
-		out = append(out, lt.partitions...)
+		for _, p := range lt.partitions {
+			if p.damage == nil {
+				out = append(out, p)
+			}
+		}
 	}
 	return out
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/millstream-io/millstream/broker/record"
 )
 
-// errClosed is what is left of a broker that was closed.
-var errClosed = commitlog.ErrClosed
-
 // leaderEpoch is constant: a single node never loses the leadership.
 const leaderEpoch = 0
 
@@ -27,6 +24,8 @@ type Partition struct {
 	log     *commitlog.Log
 	waiters waiters
 	stats   Stats
+
+	damage error // why the partition is offline; then it has no log
 
 	settings atomic.Pointer[settings]
 	deleted  atomic.Bool
@@ -255,6 +254,9 @@ func (p *Partition) EpochEnd(epoch int32) (endEpoch int32, endOffset int64) {
 func (p *Partition) SizeBytes() int64 { return p.log.SizeBytes() }
 
 func (p *Partition) configure(s *settings) {
+	if p.damage != nil {
+		return
+	}
 	p.settings.Store(s)
 	p.log.SetConfig(s.log)
 }
@@ -262,6 +264,9 @@ func (p *Partition) configure(s *settings) {
 // remove takes the partition out of service and deletes its files.
 func (p *Partition) remove() error {
 	p.deleted.Store(true)
+	if p.damage != nil {
+		return nil // the files go with the topic's
+	}
 	err := p.log.Remove()
 	p.waiters.wake()
 	return err

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/meta"
 	"golang.org/x/sync/errgroup"
 )
@@ -94,6 +95,11 @@ func (t *Topics) load(ctx context.Context, clean bool) error {
 		for i := range lt.partitions {
 			g.Go(func() error {
 				p, err := t.openPartition(ctx, lt.info, int32(i), s, clean)
+				if errors.Is(err, commitlog.ErrCorrupt) {
+					// One damaged log must not keep the others from being served.
+					t.logger.Error("partition is offline: its log is damaged", "topic", lt.info.Name, "partition", i, "error", err)
+					p, err = &Partition{topic: lt.info.Name, topicID: lt.info.ID, index: int32(i), damage: err}, nil
+				}
 				lt.partitions[i] = p
 				return err
 			})
@@ -326,7 +332,7 @@ func (t *Topics) live(name string) (*liveTopic, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.closed {
-		return nil, fmt.Errorf("topics: %w", errClosed)
+		return nil, fmt.Errorf("topics: %w", commitlog.ErrClosed)
 	}
 	lt, ok := t.byName[name]
 	if !ok {
@@ -369,7 +375,8 @@ func (t *Topics) List() []Info {
 	return out
 }
 
-// Partition finds a partition; ErrUnknownTopic or ErrUnknownPartition if there is none.
+// Partition finds a partition; ErrUnknownTopic or ErrUnknownPartition if there
+// is none, commitlog.ErrCorrupt if its log was found damaged.
 func (t *Topics) Partition(name string, index int32) (*Partition, error) {
 	lt, err := t.live(name)
 	if err != nil {
@@ -378,7 +385,11 @@ func (t *Topics) Partition(name string, index int32) (*Partition, error) {
 	if index < 0 || int(index) >= len(lt.partitions) {
 		return nil, fmt.Errorf("%w: topic %q has partitions 0 to %d, not %d", ErrUnknownPartition, name, len(lt.partitions)-1, index)
 	}
-	return lt.partitions[index], nil
+	p := lt.partitions[index]
+	if p.damage != nil {
+		return nil, p.damage
+	}
+	return p, nil
 }
 
 // Watch is told (non-blocking send) when topics are created, deleted, configured or grow, until cancel.
@@ -420,7 +431,7 @@ func (t *Topics) closeLogs(ctx context.Context) error {
 	g.SetLimit(4 * runtime.GOMAXPROCS(0))
 	for _, lt := range t.byName {
 		for _, p := range lt.partitions {
-			if p != nil {
+			if p != nil && p.damage == nil {
 				g.Go(func() error { return p.close(ctx) })
 			}
 		}

@@ -417,3 +417,42 @@ func TestProducersOverRestarts(t *testing.T) {
 		})
 	}
 }
+
+// A damaged log is told and keeps only its own partition offline; the topic can still be deleted.
+func TestDamagedPartition(t *testing.T) {
+	fs := vfs.NewMem()
+	topics := open(t, fs)
+	p := create(t, topics, "notes", 2, map[string]string{"segment.bytes": "1024"})
+	for range 5 {
+		if _, err := p.Append(t.Context(), fresh(20), FromClient); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := topics.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List("/data/notes-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed := false
+	for _, name := range names[1:] { // a segment in the middle is lost
+		if strings.HasSuffix(name, ".log") && !strings.HasPrefix(name, "00000000000000000000") && !removed {
+			removed = fs.Remove("/data/notes-0/"+name) == nil
+		}
+	}
+	again := open(t, fs)
+	if _, err := again.Partition("notes", 0); !removed || !errors.Is(err, commitlog.ErrCorrupt) {
+		t.Errorf("damaged partition (segment removed: %v): %v", removed, err)
+	}
+	if _, err := again.Partition("notes", 1); err != nil {
+		t.Errorf("the other partition: %v", err)
+	}
+	if err := again.SetConfigs(t.Context(), "notes", nil); err != nil {
+		t.Error(err)
+	}
+	if err := again.Delete(t.Context(), "notes"); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	create(t, again, "notes", 2, nil)
+}
