@@ -48,3 +48,42 @@ func TestCompiledCBehavesTheSame(t *testing.T) {
 		newPair(t).sameBehaviour(t, wasm, rand.New(rand.NewPCG(seed, 0)))
 	}
 }
+
+// Guests of Go and TinyGo compile for seconds, so -short leaves them out.
+func TestCompiledGoBehavesTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles guests")
+	}
+	t.Run("go", func(t *testing.T) {
+		out := filepath.Join(t.TempDir(), "guest.wasm")
+		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./testdata/goguest")
+		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+		compile(t, cmd)
+		compareGuest(t, read(t, out))
+	})
+	t.Run("tinygo", func(t *testing.T) {
+		tinygo, err := exec.LookPath("tinygo")
+		if err != nil {
+			t.Skip("SKIPPED: tinygo is not installed")
+		}
+		out := filepath.Join(t.TempDir(), "guest.wasm")
+		compile(t, exec.Command(tinygo, "build", "-target=wasip1", "-buildmode=c-shared", "-scheduler=none", "-opt=2",
+			"-llvm-features=+simd128", "-no-debug", "-o", out, "./testdata/goguest"))
+		compareGuest(t, read(t, out))
+	})
+}
+
+func compareGuest(t *testing.T, wasm []byte) {
+	t.Helper()
+	if err := module.CheckStructure(wasm, module.DefaultCaps(), func(string, string) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	metered, err := module.Meter(wasm, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls := newPair(t).sameBehaviour(t, wasm, rand.New(rand.NewPCG(1, 0))); calls < 20 {
+		t.Errorf("only %d calls were compared", calls)
+	}
+	t.Logf("%d bytes, metered %d", len(wasm), len(metered))
+}
