@@ -30,7 +30,9 @@ func batch(ts int64, values ...string) []byte {
 	return w.Finish()
 }
 
-func open(t testing.TB, fs vfs.FS, c Config) *Log {
+func open(t testing.TB, fs vfs.FS, c Config) *Log { return openAt(t, fs, dir, c) }
+
+func openAt(t testing.TB, fs vfs.FS, dir string, c Config) *Log {
 	t.Helper()
 	l, err := Open(t.Context(), Options{FS: fs, Dir: dir, Config: c})
 	if err != nil {

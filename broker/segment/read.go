@@ -23,7 +23,7 @@ type Place struct {
 	Position int64
 }
 
-func (s *Segment) corrupt(position int64, err error) error {
+func corrupt(s *Segment, position int64, err error) error {
 	return fmt.Errorf("%w: %s at position %d: %w", ErrCorrupt, s.Path(), position, err)
 }
 
@@ -69,7 +69,7 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 			next = min(h.BaseOffset, next) // offset may lie within the batch
 		}
 		if err := s.checkOrder(&h, next); err != nil {
-			return dst[:start], Place{}, s.corrupt(at+int64(end-start), err)
+			return dst[:start], Place{}, corrupt(s, at+int64(end-start), err)
 		}
 		beyond := h.LastOffset() >= upTo
 		if beyond && !first {
@@ -86,7 +86,7 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 		}
 		if at+int64(end-start) < s.verifyBelow.Load() {
 			if err := record.CheckCRC(dst[end:]); err != nil {
-				return dst[:start], Place{}, s.corrupt(at+int64(end-start), err)
+				return dst[:start], Place{}, corrupt(s, at+int64(end-start), err)
 			}
 		}
 		if beyond {
@@ -107,7 +107,7 @@ func (s *Segment) fill(dst []byte, at int64, n int) ([]byte, error) {
 	dst = slices.Grow(dst, n)[:start+n]
 	if _, err := s.log.ReadAt(dst[start:], at); err != nil {
 		if err == io.EOF {
-			return dst[:start], s.corrupt(at, fmt.Errorf("the file ends before byte %d", at+int64(n)))
+			return dst[:start], corrupt(s, at, fmt.Errorf("the file ends before byte %d", at+int64(n)))
 		}
 		return dst[:start], fmt.Errorf("read %s at position %d: %w", s.Path(), at, err)
 	}
@@ -120,19 +120,19 @@ func (s *Segment) fill(dst []byte, at int64, n int) ([]byte, error) {
 func (s *Segment) headerAt(b []byte, at, size int64) (record.Header, error) {
 	if len(b) < record.HeaderBytes {
 		if at+record.HeaderBytes > size && at < size {
-			return record.Header{}, s.corrupt(at, fmt.Errorf("%d bytes are left, a header has %d", size-at, record.HeaderBytes))
+			return record.Header{}, corrupt(s, at, fmt.Errorf("%d bytes are left, a header has %d", size-at, record.HeaderBytes))
 		}
 		return record.Header{}, record.ErrTruncated
 	}
 	h, err := record.ParsePrefix(b)
 	if err != nil {
-		return h, s.corrupt(at, err)
+		return h, corrupt(s, at, err)
 	}
 	if at+int64(h.Size()) > size {
-		return h, s.corrupt(at, fmt.Errorf("batch of %d bytes, %d are left", h.Size(), size-at))
+		return h, corrupt(s, at, fmt.Errorf("batch of %d bytes, %d are left", h.Size(), size-at))
 	}
 	if h.BaseOffset < s.base {
-		return h, s.corrupt(at, fmt.Errorf("batch at offset %d before the segment's first %d", h.BaseOffset, s.base))
+		return h, corrupt(s, at, fmt.Errorf("batch at offset %d before the segment's first %d", h.BaseOffset, s.base))
 	}
 	return h, nil
 }
@@ -148,7 +148,7 @@ func (s *Segment) seek(dst []byte, offset, size int64) ([]byte, int64, error) {
 	p, err := s.index.floor(offset, scratch)
 	if err == nil {
 		var position int64
-		position, err = s.scan(scratch, p, size, func(h *record.Header) bool { return h.LastOffset() >= offset })
+		position, err = s.scan(scratch, int64(p.position), &p, size, func(h *record.Header) bool { return h.LastOffset() >= offset })
 		if err == nil {
 			return dst, position, nil
 		}
@@ -162,20 +162,15 @@ func (s *Segment) seek(dst []byte, offset, size int64) ([]byte, int64, error) {
 	if p, err = s.index.floor(offset, scratch); err != nil {
 		return dst, 0, err
 	}
-	position, err := s.scan(scratch, p, size, func(h *record.Header) bool { return h.LastOffset() >= offset })
+	position, err := s.scan(scratch, int64(p.position), &p, size, func(h *record.Header) bool { return h.LastOffset() >= offset })
 	return dst, position, err
 }
 
-// scan walks batch headers from the index entry p on and returns the position
-// of the first one for which found holds, or size. errIndex says that p does
-// not name a batch of the log.
-func (s *Segment) scan(scratch []byte, p point, size int64, found func(*record.Header) bool) (int64, error) {
-	return s.scanFrom(scratch, int64(p.position), &p, size, found)
-}
-
-// scanFrom is scan from a position; the index entry p that it comes from is checked unless it is nil.
-func (s *Segment) scanFrom(scratch []byte, at int64, p *point, size int64, found func(*record.Header) bool) (int64, error) {
-	check := p != nil && *p != point{}
+// scan walks batch headers from position at on and returns the position of
+// the first one for which found holds, or size. entry is the index entry that
+// gave the position, or nil: errIndex says that it does not name a batch of the log.
+func (s *Segment) scan(scratch []byte, at int64, entry *point, size int64, found func(*record.Header) bool) (int64, error) {
+	check := entry != nil && *entry != point{}
 	next := int64(-1) // not known yet
 	for at < size {
 		n := int(min(int64(len(scratch)), size-at))
@@ -185,7 +180,7 @@ func (s *Segment) scanFrom(scratch []byte, at int64, p *point, size int64, found
 		}
 		for begin := at; at < size && at-begin+record.HeaderBytes <= int64(n) || at == begin; {
 			h, err := s.headerAt(chunk[at-begin:], at, size)
-			if check && (err != nil || h.BaseOffset != s.base+int64(p.rel)) {
+			if check && (err != nil || h.BaseOffset != s.base+int64(entry.rel)) {
 				return 0, errIndex
 			}
 			if err != nil {
@@ -194,7 +189,7 @@ func (s *Segment) scanFrom(scratch []byte, at int64, p *point, size int64, found
 			check = false
 			if next >= 0 {
 				if err := s.checkOrder(&h, next); err != nil {
-					return 0, s.corrupt(at, err)
+					return 0, corrupt(s, at, err)
 				}
 			}
 			next = h.LastOffset() + 1
@@ -228,7 +223,7 @@ func (s *Segment) OffsetForTimestamp(timestamp, from int64) (offset, found int64
 	_, at, err := s.seek(nil, max(stamped, from), size)
 	for err == nil && at < size {
 		var h record.Header
-		at, err = s.scanFrom(scratch, at, nil, size, func(b *record.Header) bool {
+		at, err = s.scan(scratch, at, nil, size, func(b *record.Header) bool {
 			h = *b
 			return b.MaxTimestamp >= timestamp
 		})
@@ -239,7 +234,7 @@ func (s *Segment) OffsetForTimestamp(timestamp, from int64) (offset, found int64
 			break
 		}
 		if offset, found, ok, err = searchBatch(batch, timestamp, from); err != nil {
-			err = s.corrupt(at, err)
+			err = corrupt(s, at, err)
 		}
 		if ok || err != nil {
 			return offset, found, ok, err
@@ -271,18 +266,41 @@ func searchBatch(batch []byte, timestamp, from int64) (offset, found int64, ok b
 	return 0, 0, false, it.Err()
 }
 
-// MaxTimestampFrom returns the largest timestamp (ms) of the batches that
-// hold offset or lie behind it, or NoTimestamp.
-func (s *Segment) MaxTimestampFrom(offset int64) (int64, error) {
+// MaxTimestampFrom returns the largest timestamp (ms) of the records at offset
+// from and behind it, or NoTimestamp.
+func (s *Segment) MaxTimestampFrom(from int64) (int64, error) {
 	size := s.size.Load()
-	_, at, err := s.seek(nil, offset, size)
+	_, at, err := s.seek(nil, from, size)
 	if err != nil {
 		return NoTimestamp, err
 	}
 	largest := int64(NoTimestamp)
-	_, err = s.scanFrom(make([]byte, seekBytes), at, nil, size, func(h *record.Header) bool {
-		largest = max(largest, h.MaxTimestamp)
+	partial := 0 // size of a first batch that begins before from
+	if _, err = s.scan(make([]byte, seekBytes), at, nil, size, func(h *record.Header) bool {
+		if h.BaseOffset < from {
+			partial = h.Size()
+		} else {
+			largest = max(largest, h.MaxTimestamp)
+		}
 		return false
-	})
-	return largest, err
+	}); err != nil || partial == 0 {
+		return largest, err
+	}
+	batch, err := s.fill(nil, at, partial)
+	if err != nil {
+		return NoTimestamp, err
+	}
+	it, _, err := record.Iterate(batch, nil, maxDecompressedBytes)
+	if err != nil {
+		return NoTimestamp, corrupt(s, at, err)
+	}
+	for r := (record.Record{}); it.Next(&r); {
+		if r.Offset >= from {
+			largest = max(largest, r.Timestamp)
+		}
+	}
+	if it.Err() != nil {
+		return NoTimestamp, corrupt(s, at, it.Err())
+	}
+	return largest, nil
 }

@@ -44,10 +44,10 @@ func Open(o Options, base int64) (*Segment, error) {
 		}
 	}
 	if err == nil && size < last.position {
-		err = s.corrupt(size, fmt.Errorf("the file ends here, but %d bytes were synced", last.position))
+		err = corrupt(s, size, fmt.Errorf("the file ends here, but %d bytes were synced", last.position))
 	}
 	if err == nil && size > MaxBytes {
-		err = s.corrupt(MaxBytes, fmt.Errorf("the file has %d bytes, more than a segment can have", size))
+		err = corrupt(s, MaxBytes, fmt.Errorf("the file has %d bytes, more than a segment can have", size))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), s.index.close())
@@ -105,7 +105,7 @@ func (s *Segment) Recover(ctx context.Context, cut bool) (Recovered, error) {
 	}
 	if r.Cause != nil {
 		if !cut || r.Position < synced {
-			return r, s.corrupt(r.Position, r.Cause)
+			return r, corrupt(s, r.Position, r.Cause)
 		}
 		r.CutBytes = fileBytes - r.Position
 		if err := s.log.Truncate(r.Position); err != nil {
@@ -185,7 +185,7 @@ func (s *Segment) rebuildIndex() error {
 	size := s.size.Load()
 	scratch := make([]byte, seekBytes)
 	maxTimestamp, at := int64(NoTimestamp), int64(0)
-	_, err := s.scan(scratch, point{}, size, func(h *record.Header) bool {
+	_, err := s.scan(scratch, 0, nil, size, func(h *record.Header) bool {
 		fresh.note(h.BaseOffset, at, h.Size(), maxTimestamp)
 		maxTimestamp = max(maxTimestamp, h.MaxTimestamp)
 		at += int64(h.Size())
