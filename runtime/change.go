@@ -117,6 +117,7 @@ func (r *Runtime) install(ctx context.Context, d *deployment, s deploy.Spec, o D
 	}
 	d.setSpec(s)
 	if s.State != deploy.Running {
+		d.setReport(p.program.Report())
 		return p.discard(ctx)
 	}
 	d.launch(p)
@@ -185,7 +186,7 @@ func (r *Runtime) Undeploy(ctx context.Context, name string) error {
 		return err
 	}
 	r.remove(d)
-	r.background.Go(r.collectGarbage)
+	r.inBackground(r.collectGarbage)
 	if err := r.engine.ForgetGroup(ctx, deploy.GroupName(name)); err != nil {
 		return fmt.Errorf("deployment %q is deleted, but the offsets of its group are still there: %w", name, err)
 	}

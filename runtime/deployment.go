@@ -56,6 +56,12 @@ func (d *deployment) setFailure(err error) {
 	d.failure = err
 }
 
+func (d *deployment) setReport(report *module.Report) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.report = report
+}
+
 func (d *deployment) setSpec(s deploy.Spec) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

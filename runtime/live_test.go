@@ -36,10 +36,15 @@ type live struct {
 
 func openLive(t testing.TB, fs vfs.FS) *live {
 	t.Helper()
+	return openLiveAt(t, fs, "data")
+}
+
+func openLiveAt(t testing.TB, fs vfs.FS, dir string) *live {
+	t.Helper()
 	l := &live{t: t, fs: fs}
 	logger := slog.New(slog.DiscardHandler)
 	var err error
-	l.broker, err = broker.Open(t.Context(), broker.Options{FS: fs, Dir: "data", Logger: logger})
+	l.broker, err = broker.Open(t.Context(), broker.Options{FS: fs, Dir: dir, Logger: logger})
 	l.ok(err)
 	l.engine = embedded.NewWith(l.broker.Topics(), l.broker.Groups(), embedded.Options{Logger: logger})
 	l.host, err = host.New(t.Context(), host.Options{})
@@ -238,7 +243,7 @@ func TestLiveDeploymentThatDoesNotStart(t *testing.T) {
 
 // BenchmarkLatency is the way of one record through an idle topic: append (with its flush), wake, guest, output, read.
 func BenchmarkLatency(b *testing.B) {
-	l := openLive(b, vfs.NewMem())
+	l := openLiveAt(b, vfs.OS{}, b.TempDir())
 	l.deploy("up", "identity", []string{"in"}, "out", nil)
 	seen := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(b.Context())
@@ -258,6 +263,36 @@ func BenchmarkLatency(b *testing.B) {
 	cancel()
 	following.Wait()
 	l.close()
+}
+
+// BenchmarkThroughput is what a deployment makes of a topic of records of 100 bytes, from the start of the topic to its end, deploying included.
+func BenchmarkThroughput(b *testing.B) {
+	const batches, perBatch = 200, 1000
+	guest(b) // its build is not what is measured
+	values := make([]string, perBatch)
+	for i := range values {
+		values[i] = strings.Repeat("x", 100)
+	}
+	for b.Loop() {
+		b.StopTimer()
+		l := openLive(b, vfs.NewMem())
+		l.ok(l.engine.EnsureTopic(b.Context(), "in", 1, nil))
+		for range batches {
+			l.produce("in", values...)
+		}
+		b.StartTimer()
+		l.deploy("up", "identity", []string{"in"}, "out", nil)
+		for status := (runtime.Status{}); status.Records < batches*perBatch; {
+			time.Sleep(time.Millisecond)
+			var err error
+			status, err = l.runtime.Status(b.Context(), "up")
+			l.ok(err)
+		}
+		b.StopTimer()
+		l.close()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(batches*perBatch), "ns/record")
 }
 
 // BenchmarkDeploy is a deployment from upload to running, of a module that was not compiled before.

@@ -120,8 +120,17 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 	for _, d := range stored.Deployments() {
 		r.restore(d)
 	}
-	r.background.Go(r.collectGarbage)
+	r.inBackground(r.collectGarbage)
 	return r, nil
+}
+
+// inBackground runs f until Close, which waits for it; after Close it does nothing.
+func (r *Runtime) inBackground(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.background.Go(f)
+	}
 }
 
 // restore takes a stored deployment up again.
@@ -136,7 +145,7 @@ func (r *Runtime) restore(stored catalog.Deployment) {
 		return
 	}
 	d.turn <- struct{}{} // nobody else can have it yet
-	r.background.Go(func() {
+	r.inBackground(func() {
 		defer d.unlock()
 		select {
 		case r.starts <- struct{}{}:
