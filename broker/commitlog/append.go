@@ -21,7 +21,7 @@ import (
 func (l *Log) Append(batches []byte, leaderEpoch int32) (Appended, error) {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
-	if err := l.usable(); err != nil {
+	if err := l.health.usable(); err != nil {
 		return Appended{}, err
 	}
 	offsets, timestamp, err := measure(batches)
@@ -32,22 +32,22 @@ func (l *Log) Append(batches []byte, leaderEpoch int32) (Appended, error) {
 	if err := l.noteEpoch(leaderEpoch, base); err != nil {
 		return Appended{}, err
 	}
-	active := l.active()
-	if l.full(active, len(batches), base+offsets, timestamp) {
+	active := l.segments.Load().active()
+	if l.activeAge.mustRoll(l.config.Load(), active, len(batches), base+offsets, timestamp) {
 		if err := l.roll(); err != nil {
 			return Appended{}, err
 		}
-		active = l.active()
+		active = l.segments.Load().active()
 	}
 	next, err := active.Append(batches, base, leaderEpoch)
 	if err != nil {
 		if errors.Is(err, segment.ErrUncertain) || !errors.Is(err, vfs.ErrNoSpace) {
-			err = l.fail(err)
+			err = l.health.fail(err)
 		}
 		return Appended{}, err
 	}
-	if l.activeFirst == segment.NoTimestamp {
-		l.activeFirst = timestamp
+	if l.activeAge.first == segment.NoTimestamp {
+		l.activeAge.first = timestamp
 	}
 	l.end.Store(next)
 	return Appended{BaseOffset: base, LastOffset: next - 1}, nil
@@ -72,24 +72,29 @@ func measure(batches []byte) (offsets, timestamp int64, err error) {
 	return offsets, timestamp, nil
 }
 
-// full reports whether a new segment has to begin before n bytes that end
+// activeAge tells how old the active segment is.
+type activeAge struct {
+	first  int64 // maximum timestamp of its first batch, or segment.NoTimestamp
+	opened time.Time
+}
+
+// mustRoll reports whether a new segment has to begin before n bytes that end
 // before offset end. Age is counted as Kafka does: between the timestamps of
 // the segment's first batch and of the one to come, or by the clock when there are none.
-func (l *Log) full(active *segment.Segment, n int, end, timestamp int64) bool {
+func (a activeAge) mustRoll(c *Config, active *segment.Segment, n int, end, timestamp int64) bool {
 	if active.SizeBytes() == 0 {
 		return false
 	}
-	c := l.config.Load()
 	if active.SizeBytes()+int64(n) > c.SegmentBytes || !active.Fits(n, end) {
 		return true
 	}
 	if c.SegmentAge < 0 {
 		return false
 	}
-	if l.activeFirst > segment.NoTimestamp && timestamp > segment.NoTimestamp {
-		return time.Duration(min(timestamp-l.activeFirst, int64(1<<62)/int64(time.Millisecond)))*time.Millisecond > c.SegmentAge
+	if a.first > segment.NoTimestamp && timestamp > segment.NoTimestamp {
+		return time.Duration(min(timestamp-a.first, int64(1<<62)/int64(time.Millisecond)))*time.Millisecond > c.SegmentAge
 	}
-	return time.Since(l.activeOpened) > c.SegmentAge
+	return time.Since(a.opened) > c.SegmentAge
 }
 
 // roll begins a new segment at the end. The old one is synced by the next
@@ -99,10 +104,10 @@ func (l *Log) roll() error {
 	if err != nil {
 		return fmt.Errorf("begin a new segment: %w", err)
 	}
-	l.active().Seal()
+	l.segments.Load().active().Seal()
 	l.dirDirty.Store(true)
-	l.replaceList(func(list []*segment.Segment) []*segment.Segment { return append(list, s) })
-	l.activeFirst, l.activeOpened = segment.NoTimestamp, time.Now()
+	l.replaceList(func(list segmentList) segmentList { return append(list, s) })
+	l.activeAge = activeAge{segment.NoTimestamp, time.Now()}
 	return nil
 }
 
@@ -111,10 +116,10 @@ func (l *Log) roll() error {
 func (l *Log) Roll() error {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
-	if err := l.usable(); err != nil {
+	if err := l.health.usable(); err != nil {
 		return err
 	}
-	if l.active().SizeBytes() == 0 {
+	if l.segments.Load().active().SizeBytes() == 0 {
 		return nil
 	}
 	return l.roll()

@@ -127,7 +127,7 @@ func runWorkload(t testing.TB, mem *vfs.Mem, seed uint64, ignoreSync bool, each 
 
 // TestCrashStates takes power away before every operation of many workloads.
 func TestCrashStates(t *testing.T) {
-	workloads, states := uint64(40), 0
+	workloads, states := uint64(12), 0
 	if testing.Short() {
 		workloads = 5
 	}
@@ -258,7 +258,7 @@ func faultyWorkload(t testing.TB, fs vfs.FS, h *history) {
 		if got, err := readEntries(l); err == nil && len(got) > 0 && got[len(got)-1] != fmt.Sprintf("%d=%s", end, value) {
 			t.Fatalf("last record %s", got[len(got)-1])
 		}
-		failed := l.failure.Load() != nil
+		failed := l.health.failure.Load() != nil
 		if err := l.WaitDurable(t.Context(), end+1); err == nil {
 			if failed {
 				t.Fatal("a failed log acknowledges")

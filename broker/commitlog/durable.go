@@ -3,8 +3,6 @@ package commitlog
 import (
 	"context"
 	"fmt"
-
-	"github.com/millstream-io/millstream/broker/segment"
 )
 
 // WaitDurable returns when every record before offset survives a power cut.
@@ -19,39 +17,42 @@ func (l *Log) WaitDurable(ctx context.Context, offset int64) error {
 		return fmt.Errorf("%w: %s: offset %d, the log ends at %d", ErrOffsetOutOfRange, l.o.Dir, offset, end)
 	}
 	for l.durable.Load() < offset {
-		if err := l.usable(); err != nil {
-			return err
-		}
-		l.syncMu.Lock()
-		if busy := l.syncing; busy != nil {
-			l.syncMu.Unlock()
-			select {
-			case <-busy:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			continue
-		}
-		done := make(chan struct{})
-		l.syncing = done
-		l.syncMu.Unlock()
-		err := l.sync()
-		l.syncMu.Lock()
-		l.syncing = nil
-		l.syncMu.Unlock()
-		close(done)
-		if err != nil {
+		if err := l.syncTurn(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// sync makes durable what has been appended so far. One goroutine at a time is here.
-func (l *Log) sync() error {
-	if l.durable.Load() == l.end.Load() {
-		return nil
+// syncTurn syncs, or waits until whoever is syncing is done.
+func (l *Log) syncTurn(ctx context.Context) error {
+	if err := l.health.usable(); err != nil {
+		return err
 	}
+	l.syncMu.Lock()
+	if busy := l.syncing; busy != nil {
+		l.syncMu.Unlock()
+		select {
+		case <-busy:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	done := make(chan struct{})
+	l.syncing = done
+	l.syncMu.Unlock()
+	err := l.sync()
+	l.syncMu.Lock()
+	l.syncing = nil
+	l.syncMu.Unlock()
+	close(done)
+	return err
+}
+
+// sync makes durable what has been appended so far, and completes the indexes
+// of sealed segments. One goroutine at a time is here.
+func (l *Log) sync() error {
 	end := l.end.Load() // before the list: everything before it is in there
 	list := *l.segments.Load()
 	if err := l.syncDir(); err != nil {
@@ -62,11 +63,16 @@ func (l *Log) sync() error {
 		first--
 	}
 	for _, s := range list[first:] {
-		if err := l.syncSegment(s); err != nil {
-			return err
+		if !s.Acquire() {
+			continue // retention dropped it
+		}
+		err := s.Sync()
+		s.Release()
+		if err != nil {
+			return l.health.fail(err)
 		}
 	}
-	l.syncedBase.Store(list[len(list)-1].BaseOffset())
+	l.syncedBase.Store(list.active().BaseOffset())
 	l.durable.Store(end)
 	return nil
 }
@@ -76,37 +82,7 @@ func (l *Log) sync() error {
 func (l *Log) syncDir() error {
 	if l.dirDirty.Swap(false) {
 		if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
-			return l.fail(err)
-		}
-	}
-	return nil
-}
-
-func (l *Log) syncSegment(s *segment.Segment) error {
-	if !s.Acquire() {
-		return nil // retention dropped it
-	}
-	defer s.Release()
-	if err := s.Sync(); err != nil {
-		return l.fail(err)
-	}
-	return nil
-}
-
-// syncMarks completes the indexes of sealed segments that hold nothing unsynced.
-func (l *Log) syncMarks(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := l.syncDir(); err != nil {
-		return err
-	}
-	for _, s := range *l.segments.Load() {
-		if s.BaseOffset() < l.syncedBase.Load() {
-			continue
-		}
-		if err := l.syncSegment(s); err != nil {
-			return err
+			return l.health.fail(err)
 		}
 	}
 	return nil

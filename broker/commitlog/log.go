@@ -3,7 +3,6 @@ package commitlog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -22,15 +21,14 @@ type Log struct {
 	o      Options
 	config atomic.Pointer[Config]
 
-	segments atomic.Pointer[[]*segment.Segment] // ordered, never empty; the last one is appended to; the slice is never changed
+	segments atomic.Pointer[segmentList] // ordered, never empty; the last one is appended to; the slice is never changed
 	start    atomic.Int64
 	end      atomic.Int64
 	durable  atomic.Int64 // everything before it was synced
 
 	// appendMu is held by whoever appends or rolls.
-	appendMu     sync.Mutex
-	activeFirst  int64 // maximum timestamp of the active segment's first batch, or segment.NoTimestamp
-	activeOpened time.Time
+	appendMu  sync.Mutex
+	activeAge activeAge
 
 	// metaMu is held by whoever changes the checkpoint or takes segments away.
 	metaMu sync.Mutex
@@ -45,9 +43,8 @@ type Log struct {
 	dirDirty   atomic.Bool   // a name in the directory is not durable yet
 	syncedBase atomic.Int64  // segments with a smaller base need no sync any more
 
-	failure atomic.Pointer[error]
-	closed  atomic.Bool
-	places  places
+	health health
+	places places
 }
 
 // doomed is a segment that was taken out of the log; its files are removed after the delay.
@@ -88,35 +85,12 @@ func (l *Log) segmentOptions() segment.Options {
 	return segment.Options{FS: l.o.FS, Dir: l.o.Dir, IndexIntervalBytes: c.IndexIntervalBytes, Logger: l.o.Logger, Sparse: c.Compact}
 }
 
-func (l *Log) active() *segment.Segment {
-	list := *l.segments.Load()
-	return list[len(list)-1]
-}
-
 // replaceList stores a changed copy of the list of segments.
-func (l *Log) replaceList(change func(list []*segment.Segment) []*segment.Segment) {
+func (l *Log) replaceList(change func(list segmentList) segmentList) {
 	l.listMu.Lock()
 	defer l.listMu.Unlock()
 	list := change(slices.Clone(*l.segments.Load()))
 	l.segments.Store(&list)
-}
-
-// usable returns why the log takes no writes, or nil.
-func (l *Log) usable() error {
-	if l.closed.Load() {
-		return fmt.Errorf("%w: %s", ErrClosed, l.o.Dir)
-	}
-	if err := l.failure.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// fail makes the log refuse writes for good and returns what they will be told.
-func (l *Log) fail(cause error) error {
-	err := fmt.Errorf("%w: %s takes no more writes until the broker is restarted: %w", ErrFailed, l.o.Dir, cause)
-	l.failure.CompareAndSwap(nil, &err)
-	return *l.failure.Load()
 }
 
 // Close syncs everything and closes the files once nobody reads them. A
@@ -124,12 +98,12 @@ func (l *Log) fail(cause error) error {
 func (l *Log) Close(ctx context.Context) error {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
-	if l.closed.Load() {
+	if l.health.closed.Load() {
 		return nil
 	}
 	err := l.WaitDurable(ctx, l.end.Load())
 	if err == nil {
-		err = l.syncMarks(ctx)
+		err = l.syncTurn(ctx) // all is durable, but the last segments may have to be completed
 	}
 	l.shut()
 	return err
@@ -138,7 +112,7 @@ func (l *Log) Close(ctx context.Context) error {
 func (l *Log) shut() {
 	l.metaMu.Lock()
 	defer l.metaMu.Unlock()
-	if l.closed.Swap(true) {
+	if l.health.closed.Swap(true) {
 		return
 	}
 	for _, s := range *l.segments.Load() {

@@ -2,7 +2,6 @@ package commitlog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -27,42 +26,62 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("log", o.Dir)
-	l := &Log{o: o}
+	l := &Log{o: o, health: health{dir: o.Dir}}
 	l.SetConfig(o.Config)
-	if err := o.FS.MkdirAll(o.Dir); err != nil {
-		return nil, err
-	}
-	bases, err := l.tidy()
-	if err != nil {
-		return nil, err
-	}
-	c, err := readCheckpoint(o.FS, o.Dir)
-	if err != nil {
-		return nil, err
-	}
-	if bases, err = l.finishDrop(bases, c.start); err != nil {
-		return nil, err
-	}
-	list, err := l.openSegments(ctx, bases, c.start)
+	r := recovery{o: o, compact: o.Config.Compact, segment: l.segmentOptions()}
+	err := r.run(ctx)
 	if err == nil {
-		list, err = l.checkList(list, c)
-	}
-	if err == nil {
-		list, err = l.ready(list, c)
+		err = l.takeOver(&r)
 	}
 	if err != nil {
-		for _, s := range list {
+		for _, s := range r.list {
 			s.Close()
 		}
 		return nil, fmt.Errorf("open log %s: %w", o.Dir, err)
 	}
-	l.segments.Store(&list)
 	return l, nil
 }
 
+// recovery finds out what a directory holds and mends what a crash left undone.
+type recovery struct {
+	o          Options
+	compact    bool
+	segment    segment.Options
+	checkpoint checkpoint
+	list       segmentList
+	end        int64
+	epochs     []epochStart
+}
+
+func (r *recovery) run(ctx context.Context) (err error) {
+	if err := r.o.FS.MkdirAll(r.o.Dir); err != nil {
+		return err
+	}
+	bases, err := r.tidy()
+	if err != nil {
+		return err
+	}
+	if r.checkpoint, err = readCheckpoint(r.o.FS, r.o.Dir); err != nil {
+		return err
+	}
+	if bases, err = r.finishDrop(bases); err != nil {
+		return err
+	}
+	if err := r.openSegments(ctx, bases); err != nil {
+		return err
+	}
+	if err := r.checkOrder(); err != nil {
+		return err
+	}
+	if err := r.ensureActive(); err != nil {
+		return err
+	}
+	return r.restoreEpochs()
+}
+
 // tidy removes what interrupted work left behind and returns the base offsets of the segments, in order.
-func (l *Log) tidy() ([]int64, error) {
-	names, err := l.o.FS.List(l.o.Dir)
+func (r *recovery) tidy() ([]int64, error) {
+	names, err := r.o.FS.List(r.o.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +89,7 @@ func (l *Log) tidy() ([]int64, error) {
 	for _, name := range names {
 		for _, suffix := range []string{deletedSuffix, cleanedSuffix, temporarySuffix} {
 			if strings.HasSuffix(name, suffix) {
-				if err := l.o.FS.Remove(filepath.Join(l.o.Dir, name)); err != nil {
+				if err := r.o.FS.Remove(filepath.Join(r.o.Dir, name)); err != nil {
 					return nil, err
 				}
 			}
@@ -85,9 +104,9 @@ func (l *Log) tidy() ([]int64, error) {
 
 // finishDrop removes segments that lie wholly before the start: they were
 // being deleted when the log was stopped.
-func (l *Log) finishDrop(bases []int64, start int64) ([]int64, error) {
-	for len(bases) > 1 && bases[1] <= start {
-		if err := segment.Remove(l.segmentOptions(), bases[0]); err != nil {
+func (r *recovery) finishDrop(bases []int64) ([]int64, error) {
+	for len(bases) > 1 && bases[1] <= r.checkpoint.start {
+		if err := segment.Remove(r.segment, bases[0]); err != nil {
 			return nil, err
 		}
 		bases = bases[1:]
@@ -99,151 +118,158 @@ func (l *Log) finishDrop(bases []int64, start int64) ([]int64, error) {
 // synced are taken as they are; behind them lies what was written last, which
 // is scanned. What a crash tore there ends the log: segments behind the tear
 // go with it, unless one of them was synced, for then there was no tear.
-func (l *Log) openSegments(ctx context.Context, bases []int64, start int64) (list []*segment.Segment, err error) {
+func (r *recovery) openSegments(ctx context.Context, bases []int64) error {
 	synced := -1 // the last segment of which some part is sure to have been synced
 	for i, base := range bases {
-		s, err := segment.Open(l.segmentOptions(), base)
+		s, err := segment.Open(r.segment, base)
 		if err != nil {
-			return list, err
+			return err
 		}
-		list = append(list, s)
+		r.list = append(r.list, s)
 		if s.SyncedBytes() > 0 || s.Complete() {
 			synced = i
 		}
 	}
-	if compact := l.config.Load().Compact; !compact && synced < 0 && len(list) > 0 && list[0].BaseOffset() > start {
-		return l.dropTail(list, 0) // the names of later segments reached the disk, those of earlier ones did not
+	if !r.compact && synced < 0 && len(r.list) > 0 && r.list[0].BaseOffset() > r.checkpoint.start {
+		return r.dropTail(0) // the names of later segments reached the disk, those of earlier ones did not
 	}
-	for i, s := range list {
-		var r segment.Recovered
+	for i, s := range r.list {
+		var found segment.Recovered
 		if !s.Complete() {
-			if r, err = s.Recover(ctx, i >= synced); err != nil {
-				return list, err
+			var err error
+			if found, err = s.Recover(ctx, i >= synced); err != nil {
+				return err
 			}
-			l.report(s, r)
+			r.report(ctx, s, found)
 		}
-		if i+1 == len(list) {
+		if i+1 == len(r.list) {
 			break
 		}
-		gap := s.NextOffset() != list[i+1].BaseOffset() && !l.config.Load().Compact
-		if r.Cause != nil || gap && i >= synced {
-			return l.dropTail(list, i+1)
+		gap := s.NextOffset() != r.list[i+1].BaseOffset() && !r.compact
+		if found.Cause != nil || gap && i >= synced {
+			return r.dropTail(i + 1)
 		}
 		s.Seal()
 	}
-	return list, nil
+	return nil
 }
 
-func (l *Log) report(s *segment.Segment, r segment.Recovered) {
-	if r.Cause != nil {
-		l.o.Logger.Warn("cut off the torn end of the log; nothing of it had been synced",
-			"file", s.Path(), "position", r.Position, "bytes", r.CutBytes, "end_offset", s.NextOffset(), "cause", r.Cause)
+func (r *recovery) report(ctx context.Context, s *segment.Segment, found segment.Recovered) {
+	if found.Cause != nil {
+		r.o.Logger.Warn("cut off the torn end of the log; nothing of it had been synced",
+			"file", s.Path(), "position", found.Position, "bytes", found.CutBytes, "end_offset", s.NextOffset(), "cause", found.Cause)
 	}
-	if r.Batches > 0 {
+	if found.Batches > 0 {
 		level := slog.LevelInfo
-		if l.o.Clean {
+		if r.o.Clean {
 			level = slog.LevelWarn
 		}
-		l.o.Logger.Log(context.Background(), level, "recovered batches that had not been synced", "file", s.Path(), "batches", r.Batches, "end_offset", s.NextOffset())
+		r.o.Logger.Log(ctx, level, "recovered batches that had not been synced", "file", s.Path(), "batches", found.Batches, "end_offset", s.NextOffset())
 	}
 }
 
 // dropTail removes the segments from index n on, the last first, so that a crash in between leaves no gap.
-func (l *Log) dropTail(list []*segment.Segment, n int) ([]*segment.Segment, error) {
-	for i := len(list) - 1; i >= n; i-- {
-		l.o.Logger.Warn("removing a segment behind the torn end of the log; nothing of it had been synced", "file", list[i].Path())
-		list[i].Close()
-		if err := segment.Remove(l.segmentOptions(), list[i].BaseOffset()); err != nil {
-			return list[:i], err
+func (r *recovery) dropTail(n int) error {
+	for len(r.list) > n {
+		s := r.list.active()
+		r.o.Logger.Warn("removing a segment behind the torn end of the log; nothing of it had been synced", "file", s.Path())
+		s.Close()
+		r.list = r.list[:len(r.list)-1]
+		if err := segment.Remove(r.segment, s.BaseOffset()); err != nil {
+			return err
 		}
 	}
-	return list[:n], l.o.FS.SyncDir(l.o.Dir)
+	return r.o.FS.SyncDir(r.o.Dir)
 }
 
-// checkList checks that the segments follow each other without a gap from the start on.
-func (l *Log) checkList(list []*segment.Segment, c checkpoint) ([]*segment.Segment, error) {
-	if l.config.Load().Compact {
-		return list, nil
+// checkOrder checks that the segments follow each other without a gap from the start on.
+func (r *recovery) checkOrder() error {
+	if r.compact {
+		return nil
 	}
-	for i, s := range list {
-		if i == 0 && s.BaseOffset() > c.start {
-			return list, fmt.Errorf("%w: the log starts at offset %d, but its first segment is %s: an earlier one is missing", ErrCorrupt, c.start, s.Path())
+	for i, s := range r.list {
+		if i == 0 && s.BaseOffset() > r.checkpoint.start {
+			return fmt.Errorf("%w: the log starts at offset %d, but its first segment is %s: an earlier one is missing", ErrCorrupt, r.checkpoint.start, s.Path())
 		}
-		if i > 0 && list[i-1].NextOffset() != s.BaseOffset() {
-			return list, fmt.Errorf("%w: %s ends before offset %d, the next segment is %s: one is missing", ErrCorrupt, list[i-1].Path(), list[i-1].NextOffset(), s.Path())
+		if before := r.list[max(i-1, 0)]; i > 0 && before.NextOffset() != s.BaseOffset() {
+			return fmt.Errorf("%w: %s ends before offset %d, the next segment is %s: one is missing", ErrCorrupt, before.Path(), before.NextOffset(), s.Path())
 		}
 	}
-	return list, nil
+	return nil
 }
 
-// ready derives the state of the log from its segments and sees to it that there is one to append to.
-func (l *Log) ready(list []*segment.Segment, c checkpoint) ([]*segment.Segment, error) {
-	end := c.start
-	if n := len(list); n > 0 {
-		end = list[n-1].NextOffset()
+// ensureActive sees to it that there is a segment to append to.
+func (r *recovery) ensureActive() error {
+	start := r.checkpoint.start
+	r.end = start
+	if len(r.list) > 0 {
+		r.end = r.list.active().NextOffset()
 	}
-	l.dirDirty.Store(true)
-	if end < c.start {
+	if r.end < start {
 		// Records were deleted up to an offset of which the end was not synced yet. Offsets never go back.
-		l.o.Logger.Warn("the log ends before its start, which was set by a deletion; it goes on empty", "start", c.start, "end", end)
-		var err error
-		if list, err = l.dropTail(list, 0); err != nil {
-			return list, err
+		r.o.Logger.Warn("the log ends before its start, which was set by a deletion; it goes on empty", "start", start, "end", r.end)
+		if err := r.dropTail(0); err != nil {
+			return err
 		}
-		end = c.start
+		r.end = start
 	}
-	if n := len(list); n == 0 || list[n-1].Complete() {
-		s, err := segment.Create(l.segmentOptions(), end)
-		if err != nil {
-			return list, err
-		}
-		list = append(list, s)
+	if len(r.list) > 0 && !r.list.active().Complete() {
+		return nil
 	}
-	l.start.Store(max(c.start, list[0].BaseOffset()))
-	l.end.Store(end)
-	for i := range list {
-		if !list[i].Complete() {
-			l.syncedBase.Store(list[i].BaseOffset())
-			break
-		}
+	s, err := segment.Create(r.segment, r.end)
+	if err == nil {
+		r.list = append(r.list, s)
 	}
-	// What was recovered may not have been synced; nobody asks before something is appended or Close comes.
-	l.durable.Store(min(l.syncedBase.Load(), end))
-	if active := list[len(list)-1]; active.SizeBytes() == active.SyncedBytes() && active.BaseOffset() == l.syncedBase.Load() {
-		l.durable.Store(end)
-	}
-	l.activeOpened = time.Now()
-	h, err := firstHeader(list[len(list)-1])
-	if err != nil {
-		return list, err
-	}
-	l.activeFirst = h.MaxTimestamp
-	return list, l.restoreEpochs(list, c, end)
+	return err
 }
 
 // restoreEpochs takes the epochs from the checkpoint, or from the first batch when there never was a second one.
-func (l *Log) restoreEpochs(list []*segment.Segment, c checkpoint, end int64) error {
-	for _, e := range c.epochs {
-		if e.offset < end || e.offset == end && len(l.epochs) == 0 {
-			l.epochs = append(l.epochs, e)
+func (r *recovery) restoreEpochs() error {
+	for _, e := range r.checkpoint.epochs {
+		if e.offset < r.end || e.offset == r.end && len(r.epochs) == 0 {
+			r.epochs = append(r.epochs, e)
 		}
 	}
-	if len(l.epochs) > 0 {
+	if len(r.epochs) > 0 {
 		return nil
 	}
-	for _, s := range list {
+	for _, s := range r.list {
 		h, err := firstHeader(s)
 		if err != nil {
 			return err
 		}
 		if h.Magic != 0 {
 			if h.PartitionLeaderEpoch >= 0 {
-				l.epochs = []epochStart{{h.PartitionLeaderEpoch, l.start.Load()}}
+				r.epochs = []epochStart{{h.PartitionLeaderEpoch, max(r.checkpoint.start, r.list[0].BaseOffset())}}
 			}
 			return nil
 		}
 	}
 	return nil
+}
+
+// takeOver makes what was recovered the state of the log.
+func (l *Log) takeOver(r *recovery) error {
+	l.start.Store(max(r.checkpoint.start, r.list[0].BaseOffset()))
+	l.end.Store(r.end)
+	l.epochs = r.epochs
+	l.dirDirty.Store(true)
+	for _, s := range r.list {
+		if !s.Complete() {
+			l.syncedBase.Store(s.BaseOffset())
+			break
+		}
+	}
+	// What was recovered may not have been synced; the first who waits, or Close, will see to it.
+	active := r.list.active()
+	l.durable.Store(min(l.syncedBase.Load(), r.end))
+	if active.SizeBytes() == active.SyncedBytes() && active.BaseOffset() == l.syncedBase.Load() {
+		l.durable.Store(r.end)
+	}
+	h, err := firstHeader(active)
+	l.activeAge = activeAge{h.MaxTimestamp, time.Now()}
+	l.segments.Store(&r.list)
+	return err
 }
 
 // firstHeader returns the header of a segment's first batch; its magic is 0 if there is none.
@@ -257,5 +283,5 @@ func firstHeader(s *segment.Segment) (record.Header, error) {
 		return none, err
 	}
 	h, err := record.ParseHeader(b)
-	return h, errors.Join(err)
+	return h, err
 }

@@ -3,7 +3,6 @@ package commitlog
 import (
 	"fmt"
 	"math"
-	"sort"
 	"sync"
 
 	"github.com/millstream-io/millstream/broker/segment"
@@ -19,17 +18,17 @@ func (l *Log) Read(dst []byte, offset int64, maxBytes int, upTo int64) ([]byte, 
 	for {
 		b := l.Bounds()
 		if offset < b.Start || offset > b.End {
-			return dst, l.outOfRange(offset, b)
+			return dst, outOfRange(l.o.Dir, offset, b)
 		}
 		upTo = min(upTo, b.End)
 		if offset >= upTo {
 			return dst, nil
 		}
-		if l.closed.Load() {
+		if l.health.closed.Load() {
 			return dst, fmt.Errorf("%w: %s", ErrClosed, l.o.Dir)
 		}
 		list := *l.segments.Load()
-		out, ok, err := l.readList(list[at(list, offset):], dst, offset, maxBytes, upTo)
+		out, ok, err := l.places.read(list.from(offset), dst, offset, maxBytes, upTo)
 		if ok {
 			return out, err
 		}
@@ -37,28 +36,23 @@ func (l *Log) Read(dst []byte, offset int64, maxBytes int, upTo int64) ([]byte, 
 	}
 }
 
-func (l *Log) outOfRange(offset int64, b Bounds) error {
-	return fmt.Errorf("%w: %s: offset %d, the log has %d to %d", ErrOffsetOutOfRange, l.o.Dir, offset, b.Start, b.End)
+func outOfRange(dir string, offset int64, b Bounds) error {
+	return fmt.Errorf("%w: %s: offset %d, the log has %d to %d", ErrOffsetOutOfRange, dir, offset, b.Start, b.End)
 }
 
-// at returns the index of the segment that holds offset.
-func at(list []*segment.Segment, offset int64) int {
-	return max(sort.Search(len(list), func(i int) bool { return list[i].BaseOffset() > offset })-1, 0)
-}
-
-// readList reads from the first segment that has something to give; ok is false if one was closed.
-func (l *Log) readList(list []*segment.Segment, dst []byte, offset int64, maxBytes int, upTo int64) (out []byte, ok bool, err error) {
+// read reads from the first segment that has something to give; ok is false if one was closed.
+func (p *places) read(list segmentList, dst []byte, offset int64, maxBytes int, upTo int64) (out []byte, ok bool, err error) {
 	for _, s := range list {
 		if !s.Acquire() {
 			return dst, false, nil
 		}
-		out, place, err := s.Read(dst, offset, maxBytes, upTo, l.places.get(s, offset))
+		out, place, err := s.Read(dst, offset, maxBytes, upTo, p.get(s, offset))
 		s.Release()
 		if err != nil {
 			return dst, true, err
 		}
 		if len(out) > len(dst) {
-			l.places.put(s, place)
+			p.put(s, place)
 			return out, true, nil
 		}
 		if s.NextOffset() >= upTo {

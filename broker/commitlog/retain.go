@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/segment"
@@ -34,22 +35,22 @@ func (l *Log) Segments() []SegmentInfo {
 func (l *Log) AdvanceStart(offset int64) error {
 	l.metaMu.Lock()
 	defer l.metaMu.Unlock()
-	if err := l.usable(); err != nil {
+	if err := l.health.usable(); err != nil {
 		return err
 	}
 	if b := l.Bounds(); offset > b.End {
-		return l.outOfRange(offset, b)
+		return outOfRange(l.o.Dir, offset, b)
 	} else if offset <= b.Start {
 		return nil
 	}
 	// The start is durable before a file goes: after a crash, whichever files are left, none is missed.
-	if err := writeCheckpoint(l.o.FS, l.o.Dir, checkpoint{start: offset, epochs: l.epochsFrom(offset)}); err != nil {
+	if err := writeCheckpoint(l.o.FS, l.o.Dir, checkpoint{start: offset, epochs: epochsFrom(l.epochs, offset)}); err != nil {
 		return err
 	}
-	l.epochs = l.epochsFrom(offset)
+	l.epochs = epochsFrom(l.epochs, offset)
 	l.start.Store(offset)
-	var out []*segment.Segment
-	l.replaceList(func(list []*segment.Segment) []*segment.Segment {
+	var out segmentList
+	l.replaceList(func(list segmentList) segmentList {
 		n := 0
 		for n < len(list)-1 && list[n+1].BaseOffset() <= offset {
 			n++
@@ -57,26 +58,8 @@ func (l *Log) AdvanceStart(offset int64) error {
 		out = list[:n:n]
 		return list[n:]
 	})
-	return l.retire(out)
-}
-
-// epochsFrom returns the epochs that matter from an offset on.
-func (l *Log) epochsFrom(offset int64) []epochStart {
-	first := 0
-	for first+1 < len(l.epochs) && l.epochs[first+1].offset <= offset {
-		first++
-	}
-	out := append([]epochStart(nil), l.epochs[first:]...)
-	if len(out) > 0 {
-		out[0].offset = max(out[0].offset, offset)
-	}
-	return out
-}
-
-// retire marks the files of segments that have left the log as deleted and closes them. The caller holds metaMu.
-func (l *Log) retire(list []*segment.Segment) error {
 	var errs []error
-	for _, s := range list {
+	for _, s := range out {
 		errs = append(errs, segment.Rename(l.o.FS, l.o.Dir, s.BaseOffset(), "", deletedSuffix))
 		l.doomed = append(l.doomed, doomed{s.BaseOffset(), time.Now()})
 		l.places.forget(s)
@@ -85,12 +68,24 @@ func (l *Log) retire(list []*segment.Segment) error {
 	return errors.Join(errs...)
 }
 
+// epochsFrom returns the epochs that matter from an offset on.
+func epochsFrom(epochs []epochStart, offset int64) []epochStart {
+	for len(epochs) > 1 && epochs[1].offset <= offset {
+		epochs = epochs[1:]
+	}
+	out := slices.Clone(epochs)
+	if len(out) > 0 {
+		out[0].offset = max(out[0].offset, offset)
+	}
+	return out
+}
+
 // RemoveDropped removes the files of segments that left the log longer than
 // Config.DeleteDelay ago, and returns how many segments that were.
 func (l *Log) RemoveDropped() (int, error) {
 	l.metaMu.Lock()
 	defer l.metaMu.Unlock()
-	if l.closed.Load() {
+	if l.health.closed.Load() {
 		return 0, nil
 	}
 	o := l.segmentOptions()

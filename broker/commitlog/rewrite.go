@@ -25,7 +25,7 @@ type Filter func(dst, batch []byte) ([]byte, error)
 // compacted is remembered (SegmentInfo.Compacted). It returns the sizes before and after. A segment that is not there any more
 // is no error; the active one cannot be rewritten.
 func (l *Log) RewriteSegment(ctx context.Context, base int64, compacted bool, filter Filter) (before, after int64, err error) {
-	old := l.sealedSegment(base)
+	old := l.segments.Load().sealed(base)
 	if old == nil || !old.Acquire() {
 		return 0, 0, nil
 	}
@@ -57,17 +57,6 @@ func (l *Log) RewriteSegment(ctx context.Context, base int64, compacted bool, fi
 		return 0, 0, errors.Join(fmt.Errorf("rewrite %s: %w", old.Path(), err), segment.Remove(o, base))
 	}
 	return old.SizeBytes(), fresh.SizeBytes(), nil
-}
-
-// sealedSegment returns the segment with a base offset unless it is the active one.
-func (l *Log) sealedSegment(base int64) *segment.Segment {
-	list := *l.segments.Load()
-	for _, s := range list[:len(list)-1] {
-		if s.BaseOffset() == base {
-			return s
-		}
-	}
-	return nil
 }
 
 func copyFiltered(ctx context.Context, dst, src *segment.Segment, filter Filter) error {
@@ -114,7 +103,7 @@ func copyFiltered(ctx context.Context, dst, src *segment.Segment, filter Filter)
 func (l *Log) swap(old, fresh *segment.Segment) error {
 	l.metaMu.Lock()
 	defer l.metaMu.Unlock()
-	if err := l.usable(); err != nil {
+	if err := l.health.usable(); err != nil {
 		return err
 	}
 	if !slices.Contains(*l.segments.Load(), old) {
@@ -126,7 +115,7 @@ func (l *Log) swap(old, fresh *segment.Segment) error {
 	if err := fresh.MoveTo(""); err != nil {
 		return err
 	}
-	l.replaceList(func(list []*segment.Segment) []*segment.Segment {
+	l.replaceList(func(list segmentList) segmentList {
 		list[slices.Index(list, old)] = fresh
 		return list
 	})
