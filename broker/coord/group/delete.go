@@ -32,18 +32,6 @@ func (c *Coordinator) Delete(ctx context.Context, group string) error {
 	return c.journal.waitDurable(ctx, shard, end)
 }
 
-// tombstones are the entries that remove all that the journal has of the group.
-func (g *consumerGroup) tombstones() []entry {
-	entries := make([]entry, 0, len(g.offsets)+1)
-	for tp := range g.offsets {
-		entries = append(entries, offsetTombstone(g.id, tp))
-	}
-	if g.stored != nil {
-		entries = append(entries, groupTombstone(g.id))
-	}
-	return entries
-}
-
 // DeleteOffsets removes the offsets of partitions; durable on return. Offsets of
 // topics that the group is subscribed to stay, with ErrSubscribedTopic in the
 // result; every other partition has a nil error there, also one without an offset.
@@ -76,29 +64,6 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, group string, partition
 		return nil, err
 	}
 	return result, c.journal.waitDurable(ctx, shard, end)
-}
-
-// subscribedTopics returns what the members read; known is false if that cannot be told.
-func (g *consumerGroup) subscribedTopics() (topics map[string]bool, known bool) {
-	if len(g.members) == 0 {
-		return nil, true
-	}
-	if g.protocolType != ConsumerProtocolType {
-		return nil, false
-	}
-	topics = map[string]bool{}
-	for _, m := range g.members {
-		for i := range m.protocols {
-			s, err := DecodeSubscription(m.protocols[i].Metadata)
-			if err != nil {
-				return nil, false
-			}
-			for _, t := range s.Topics {
-				topics[t] = true
-			}
-		}
-	}
-	return topics, true
 }
 
 // ForgetTopic drops the offsets of a deleted topic, in all groups; durable on return.

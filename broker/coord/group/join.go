@@ -66,7 +66,7 @@ func (g *consumerGroup) joinNew(r *JoinRequest, wait chan joinAnswer) error {
 	if !r.RequireMemberID {
 		return g.addAndRebalance(id, r, wait)
 	}
-	if err := g.checkRoom(); err != nil {
+	if err := g.checkRoom(g.c.maxGroupSize); err != nil {
 		return err
 	}
 	g.addPending(id, r.SessionTimeout)
@@ -87,15 +87,6 @@ func (g *consumerGroup) addPending(id string, d time.Duration) {
 		g.completeJoinIfAllHere()
 		g.buryIfUnused()
 	})
-}
-
-func (g *consumerGroup) dropPending(id string) bool {
-	t, ok := g.pending[id]
-	if ok {
-		t.Stop()
-		delete(g.pending, id)
-	}
-	return ok
 }
 
 // joinKnown takes a caller with a member id.
@@ -141,26 +132,8 @@ func (g *consumerGroup) answerUnchanged(m *member, wait chan joinAnswer, r JoinR
 	wait <- joinAnswer{response: r}
 }
 
-func (g *consumerGroup) inconsistent(r *JoinRequest) error {
-	names := make([]string, 0, len(r.Protocols))
-	for i := range r.Protocols {
-		names = append(names, r.Protocols[i].Name)
-	}
-	return fmt.Errorf("%w: type %q with protocols %q does not fit group %q of type %q", ErrInconsistentGroup,
-		r.ProtocolType, names, g.id, g.protocolType)
-}
-
-// checkRoom refuses a member too many. Ids that were handed out count, so
-// that asking for ids is bounded as well.
-func (g *consumerGroup) checkRoom() error {
-	if len(g.members)+len(g.pending) >= g.c.maxGroupSize {
-		return fmt.Errorf("%w: group %q has %d members", ErrMaxSizeReached, g.id, len(g.members))
-	}
-	return nil
-}
-
 func (g *consumerGroup) addAndRebalance(id string, r *JoinRequest, wait chan joinAnswer) error {
-	if err := g.checkRoom(); err != nil {
+	if err := g.checkRoom(g.c.maxGroupSize); err != nil {
 		return err
 	}
 	m := &member{id: id, instanceID: r.InstanceID}
@@ -173,14 +146,6 @@ func (g *consumerGroup) addAndRebalance(id string, r *JoinRequest, wait chan joi
 	}
 	g.prepareRebalance(fmt.Sprintf("member %s joined: %s", id, r.Reason))
 	return nil
-}
-
-// rejoin lets a member wait for the next generation.
-func (g *consumerGroup) rejoin(m *member, r *JoinRequest, wait chan joinAnswer) {
-	m.update(r)
-	m.stopSession()
-	m.answerJoin(JoinResponse{MemberID: m.id}, fmt.Errorf("%w: group %q: the member sent another join", ErrRebalanceInProgress, g.id))
-	m.joining = wait
 }
 
 func (m *member) update(r *JoinRequest) {
@@ -218,22 +183,6 @@ func (g *consumerGroup) replaceStatic(m *member, id string, r *JoinRequest, wait
 		m.joining = wait
 		g.prepareRebalance(fmt.Sprintf("static member %s came back as %s", m.instanceID, id))
 	}
-}
-
-// staticResponse answers a static member whose group goes on as it is. A leader
-// that cannot be told to skip the assignment is told the old leader's id
-// instead, so that it does not take itself for the leader (KIP-345, KIP-814).
-func (g *consumerGroup) staticResponse(m *member, oldLeader string, canSkip bool) JoinResponse {
-	r := g.joinResponse(m)
-	if m.id != g.leader {
-		return r
-	}
-	if canSkip {
-		r.SkipAssign = true
-		return r
-	}
-	r.Leader, r.Members = oldLeader, nil
-	return r
 }
 
 // sessionOver drops a member that has not been heard of for its session timeout.

@@ -16,8 +16,8 @@ import (
 type journal interface {
 	shards() int
 	// append writes the entries of one step and returns the shard's position behind
-	// them. It does not wait for their durability.
-	append(ctx context.Context, shard int, entries []entry) (end int64, err error)
+	// them. It does not wait for their durability, and is not given up halfway.
+	append(shard int, entries []entry) (end int64, err error)
 	// waitDurable returns once everything before end survives a power cut.
 	waitDurable(ctx context.Context, shard int, end int64) error
 	// replay hands every entry of a shard to f, in order, and returns the position behind the last.
@@ -77,7 +77,7 @@ func openTopicJournal(ctx context.Context, topics *topic.Topics, partitions int,
 
 func (j *topicJournal) shards() int { return len(j.parts) }
 
-func (j *topicJournal) append(ctx context.Context, shard int, entries []entry) (int64, error) {
+func (j *topicJournal) append(shard int, entries []entry) (int64, error) {
 	s := &j.parts[shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +91,7 @@ func (j *topicJournal) append(ctx context.Context, shard int, entries []entry) (
 		s.builder.Append(now, key, value, nil, 0)
 	}
 	s.buffer = s.builder.Finish()
-	done, err := s.partition.Append(ctx, s.buffer, topic.FromBroker)
+	done, err := s.partition.Append(context.Background(), s.buffer, topic.FromBroker)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s-%d: %w", ErrJournal, OffsetsTopic, shard, err)
 	}

@@ -27,7 +27,7 @@ func newMemJournal(shards int) *memJournal {
 
 func (j *memJournal) shards() int { return len(j.logs) }
 
-func (j *memJournal) append(_ context.Context, shard int, entries []entry) (int64, error) {
+func (j *memJournal) append(shard int, entries []entry) (int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.refuse != nil {

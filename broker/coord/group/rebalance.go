@@ -60,15 +60,6 @@ func (g *consumerGroup) completeJoinIfAllHere() {
 	g.completeJoin()
 }
 
-// rebalanceTimeout is the longest any member asks for.
-func (g *consumerGroup) rebalanceTimeout() time.Duration {
-	var most time.Duration
-	for _, m := range g.members {
-		most = max(most, m.rebalanceTimeout)
-	}
-	return most
-}
-
 // completeJoin ends the join phase: dynamic members that have not rejoined are
 // out, static ones stay until their session ends, and the rest forms the next generation.
 func (g *consumerGroup) completeJoin() {
@@ -126,29 +117,6 @@ func nextGeneration(generation int32) int32 {
 		return 1
 	}
 	return generation + 1
-}
-
-// joinResponse tells a member of the present generation.
-func (g *consumerGroup) joinResponse(m *member) JoinResponse {
-	r := JoinResponse{
-		Generation: g.generation, ProtocolType: g.protocolType, Protocol: g.protocol,
-		Leader: g.leader, MemberID: m.id,
-	}
-	if m.id == g.leader {
-		r.Members = g.joinMembers()
-	}
-	return r
-}
-
-// joinMembers is the leader's view of the members.
-func (g *consumerGroup) joinMembers() []JoinMember {
-	all := g.byArrival()
-	members := make([]JoinMember, 0, len(all))
-	for _, m := range all {
-		metadata, _ := m.offers(g.protocol)
-		members = append(members, JoinMember{MemberID: m.id, InstanceID: m.instanceID, Metadata: metadata})
-	}
-	return members
 }
 
 // becomeEmpty records that the last member is gone; from now on offsets may expire.

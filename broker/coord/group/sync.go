@@ -94,10 +94,6 @@ func (g *consumerGroup) stopTimerIfAllSynced() {
 	g.stopTimer()
 }
 
-func (g *consumerGroup) syncResponse(m *member) SyncResponse {
-	return SyncResponse{ProtocolType: g.protocolType, Protocol: g.protocol, Assignment: m.assignment}
-}
-
 // Heartbeat keeps a member's session alive. ErrRebalanceInProgress tells it to join again.
 func (c *Coordinator) Heartbeat(_ context.Context, id Identity) error {
 	return c.with(id.Group, false, func(g *consumerGroup) error {

@@ -261,6 +261,8 @@ func (m *member) commit(ctx context.Context, s *session, next int64) error {
 			case <-changed:
 			case <-ctx.Done():
 				return ctx.Err()
+			case <-m.ctx.Done(): // the member has left: its generation will not come
+				return fmt.Errorf("%w: %w", engine.ErrFenced, err)
 			}
 		case errors.Is(err, group.ErrJournal):
 			return fmt.Errorf("%w: %w", engine.ErrStorage, err)

@@ -97,12 +97,15 @@ func (m *member) sortedSessions() []engine.Session {
 	return list
 }
 
-// Leave implements engine.Member.
+// Leave implements engine.Member. The sessions are closed while the member
+// still takes part in the group, for a rebalance that is under way has to end before
+// their last offsets can be committed.
 func (m *member) Leave(ctx context.Context) error {
-	m.cancel()
-	<-m.stopped
 	m.fail(fmt.Errorf("%w: the member has left group %q", engine.ErrClosed, m.g.Name))
 	errs := m.closeSessions(ctx, m.owned())
+	m.cancel()
+	<-m.stopped
+	errs = append(errs, m.closeSessions(ctx, m.owned())...) // those that came meanwhile
 	id, _ := m.identity()
 	if id.MemberID != "" {
 		err := m.e.groups.Leave(ctx, id, "the member was closed")

@@ -93,7 +93,10 @@ func TestCommitAfterRefusedWrite(t *testing.T) {
 		if err := s.Commit(ctx, 0); err != nil {
 			t.Fatalf("commit with space again: %v", err)
 		}
-		got := valuesIn(t, l, "out")
+		got, err := valuesIn(l, "out")
+		if err != nil {
+			t.Fatal(err)
+		}
 		if slices.Sort(got); !slices.Equal(got, []string{"a", "b"}) {
 			t.Errorf("the output holds %q", got)
 		}

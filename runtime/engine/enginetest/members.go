@@ -17,6 +17,7 @@ func memberTests() []test {
 		{name: "member/second one takes half", run: secondTakesHalf},
 		{name: "member/leaves", run: memberLeaves},
 		{name: "member/goes on where the other stopped", run: goesOn},
+		{name: "member/all leave at once", run: allLeaveAtOnce},
 		{name: "member/work during rebalances", run: workDuringRebalances},
 		{name: "member/late closer is fenced", run: lateCloserIsFenced},
 		{name: "member/calls after leave", run: callsAfterLeave},
@@ -136,6 +137,43 @@ func goesOn(e *env) {
 	e.must(err)
 	next, _ := e.session(group())
 	e.wantValues(e.pollValues(next, 3), "v-7", "v-8", "v-9")
+}
+
+// allLeaveAtOnce: the rebalance that the first to leave begins must not cost the others their last commits.
+func allLeaveAtOnce(e *env) {
+	e.topic("in", 3)
+	members := []engine.Member{e.join(group()), e.join(group()), e.join(group())}
+	var settled sync.WaitGroup
+	var mu sync.Mutex
+	var sessions []engine.Session
+	for _, m := range members {
+		settled.Go(func() {
+			s := e.keepClosing(m, 1)
+			mu.Lock()
+			defer mu.Unlock()
+			sessions = append(sessions, s...)
+		})
+	}
+	settled.Wait()
+	for _, s := range sessions {
+		if err := s.Commit(e.ctx, 5); err != nil && !errors.Is(err, engine.ErrFenced) && !errors.Is(err, engine.ErrClosed) {
+			e.Error(err)
+		}
+	}
+	var leaving sync.WaitGroup
+	for _, m := range members {
+		leaving.Go(func() {
+			if err := m.Leave(e.ctx); err != nil {
+				e.Error(err)
+			}
+		})
+	}
+	leaving.Wait()
+	for p := range int32(3) {
+		if got := e.committed(p); got != 5 && len(sessions) == 3 {
+			e.Errorf("partition %d is committed at %d, want 5", p, got)
+		}
+	}
 }
 
 // workDuringRebalances: members come and go while records are copied; none is lost, and order is kept.
