@@ -29,10 +29,9 @@ type piece struct {
 	figure     bool // one space and then a figure
 }
 
-// scan parts s into t.pieces.
-func (t *Translator) scan(s string) {
+// scan parts s into t.pieces. opens says whether a sentence begins with it.
+func (t *Translator) scan(s string, opens bool) {
 	t.pieces = t.pieces[:0]
-	opens := true
 	for i := 0; i < len(s); {
 		if i == 0 || isSpace(s[i-1]) {
 			if n := addressLen(s[i:]); n > 0 {

@@ -7,6 +7,12 @@ import (
 	"github.com/millstream-io/millstream/plugins/internal/letters"
 )
 
+// What one text may cost is bounded: it is handled in segments, and words look at few neighbours.
+const (
+	segmentBytes = 16 << 10
+	reach        = 8 // words
+)
+
 // Translator translates with one glossary into one language.
 type Translator struct {
 	glossary *Glossary
@@ -31,8 +37,38 @@ func New(g *Glossary, l Language) *Translator { return &Translator{glossary: g, 
 // Append appends the translation of text to dst and returns it with the number of words that the glossary does not have.
 // text may be any bytes; it is not kept.
 func (t *Translator) Append(dst, text []byte) (out []byte, unknownWords int) {
-	s := view(text)
-	t.scan(s)
+	opens := true
+	for rest := view(text); rest != ""; {
+		n := segmentLen(rest)
+		var unknown int
+		dst, unknown = t.segment(dst, rest[:n], opens)
+		unknownWords += unknown
+		opens = rest[n-1] == '\n'
+		rest = rest[n:]
+	}
+	return dst, unknownWords
+}
+
+// segmentLen returns how much of s is handled at once: all, or up to the last line end, else white space, else character that fits.
+func segmentLen(s string) int {
+	if len(s) <= segmentBytes {
+		return len(s)
+	}
+	window := s[:segmentBytes]
+	for _, sign := range "\n " {
+		if at := strings.LastIndexByte(window, byte(sign)); at >= 0 {
+			return at + 1
+		}
+	}
+	n := segmentBytes
+	for n > segmentBytes-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return n
+}
+
+func (t *Translator) segment(dst []byte, s string, opens bool) (out []byte, unknownWords int) {
+	t.scan(s, opens)
 	t.writer = writer{joint: -1}
 	for i := 0; i < len(t.pieces); {
 		if n := t.adjectives(i); n > 0 {
@@ -85,7 +121,7 @@ func (t *Translator) following(i int) *piece {
 // their noun, and intensifiers before them ("very old house" → "casa muy vieja").
 func (t *Translator) adjectives(i int) int {
 	n, found := 0, false
-	for p := t.at(i); p != nil; p = t.following(i + 2*(n-1)) {
+	for p := t.at(i); p != nil && n < reach; p = t.following(i + 2*(n-1)) {
 		switch {
 		case p.class.follows():
 			found = true
@@ -168,7 +204,7 @@ func (t *Translator) writeAdjective(dst []byte, i int, target string, st style) 
 
 // behindPlural reports whether the word before piece i, adverbs aside, is a plural noun.
 func (t *Translator) behindPlural(i int) bool {
-	for i >= 2 && t.pieces[i-1].space && t.pieces[i-2].kind == known {
+	for end := i - 2*reach; i >= 2 && i > end && t.pieces[i-1].space && t.pieces[i-2].kind == known; {
 		i -= 2
 		p := &t.pieces[i]
 		if p.class != Adverb {
@@ -210,7 +246,8 @@ func (t *Translator) determiner(i int, target string) string {
 // noun returns the noun that the determiner or adjective at piece i belongs to: the next one, over other determiners and
 // adjectives.
 func (t *Translator) noun(i int) *piece {
-	for p := t.following(i); p != nil; p = t.following(i) {
+	end := i + 2*reach
+	for p := t.following(i); p != nil && i < end; p = t.following(i) {
 		i += 2
 		switch {
 		case p.class.noun():
@@ -238,7 +275,8 @@ func (t *Translator) meet(c Class) {
 
 // temporary reports whether a state, an action going on or a place follows the form of "to be" at piece i.
 func (t *Translator) temporary(i int) bool {
-	for p := t.following(i); p != nil; p = t.following(i) {
+	end := i + 2*reach
+	for p := t.following(i); p != nil && i < end; p = t.following(i) {
 		switch p.class {
 		case State, Ing, Place:
 			return true

@@ -2,6 +2,7 @@ package phrasebook
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -199,6 +200,31 @@ func TestOtherLanguage(t *testing.T) {
 	}
 }
 
+// TestLongTexts: a text of any length comes out whole, at a cost that grows with its length only.
+func TestLongTexts(t *testing.T) {
+	tr := newTranslator(t, words, "es")
+	line := "The red house of the teachers. And the water\n"
+	want, _ := tr.Append(nil, []byte(line))
+	const n = 20_000
+	if got, _ := tr.Append(nil, bytes.Repeat([]byte(line), n)); !bytes.Equal(got, bytes.Repeat(want, n)) {
+		t.Error("lines are not translated as each alone")
+	}
+	// What makes words look far, and what the glossary knows nothing of.
+	for part, untouched := range map[string]bool{
+		"red ": false, "very ": false, "the ": false, "still ": false, "is ": false, "A ": false, "red-": false,
+		"zebra": true, "é": true, "x,": true, "...": true, "\xff": true, "a@": true, " ": true,
+	} {
+		text := bytes.Repeat([]byte(part), 1<<18/len(part))
+		out, _ := tr.Append(nil, text)
+		if untouched && !bytes.Equal(out, text) {
+			t.Errorf("%q: a text of nothing known has changed", part)
+		}
+		if cap(tr.pieces) > 2*segmentBytes {
+			t.Fatalf("%q: room for %d pieces", part, cap(tr.pieces))
+		}
+	}
+}
+
 func TestAppendKeepsWhatIsThere(t *testing.T) {
 	got, _ := newTranslator(t, words, "es").Append([]byte("el "), []byte("of the house"))
 	if want := "el de la casa"; string(got) != want {
@@ -254,6 +280,20 @@ func FuzzTranslate(f *testing.F) {
 			t.Fatalf("%q became %q", text, got)
 		}
 	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	text, err := os.ReadFile("../glossary/en-es.tsv")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(string(text)); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkTranslate(b *testing.B) {
