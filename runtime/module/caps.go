@@ -1,5 +1,7 @@
 package module
 
+import "math"
+
 // DefaultCaps returns the caps that ordinary guests of every supported
 // toolchain pass: the largest of them were measured, and within the caps
 // compilation stays below about 20 seconds and 1 GiB.
@@ -24,6 +26,17 @@ func DefaultCaps() Caps {
 		BlocksTimesLocalsM: 4_000_000,
 		BranchTargets:      4096,
 		BranchTargetsM:     262_144,
+	}
+}
+
+// noCaps lets every size pass: only the module's form is checked.
+func noCaps() Caps {
+	const most = math.MaxInt
+	return Caps{
+		SizeBytes: most, Types: most, Imports: most, Globals: most, Exports: most, Functions: most,
+		DataSegments: most, TableMin: most, Elements: most, MemoryBytes: most, BodyBytes: most, Locals: most,
+		BlockDepth: most, LoopDepth: most, BlocksTimesLocals: most, BlocksTimesLocalsM: most,
+		BranchTargets: most, BranchTargetsM: most,
 	}
 }
 

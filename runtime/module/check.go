@@ -1,7 +1,6 @@
 package module
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,6 +92,7 @@ func Check(wasm []byte, caps Caps, allowedImports func(module, name string) bool
 		return nil, c.fault
 	}
 	c.warn()
+	c.report.Digest = DigestOf(wasm)
 	return c.report, nil
 }
 
@@ -105,11 +105,11 @@ func checkStructure(wasm []byte, caps Caps, allowedImports func(module, name str
 		reader:    reader{b: wasm, pos: len(magic) + len(version), end: len(wasm)},
 		caps:      caps,
 		allowed:   allowedImports,
-		report:    &Report{SizeBytes: len(wasm), Digest: sha256.Sum256(wasm)},
+		report:    &Report{SizeBytes: len(wasm)},
 		tableMax:  -1,
 		dataCount: -1,
 		exports:   make(map[string]export),
-		labels:    make([]byte, 0, caps.BlockDepth),
+		labels:    make([]byte, 0, min(caps.BlockDepth, 1024)),
 	}
 	c.sections()
 	if c.fault == nil {

@@ -65,9 +65,9 @@ func (m *meter) funcIndex(i uint32) uint32 {
 func (m *meter) fuelGlobal() uint32  { return uint32(m.globals) }
 func (m *meter) depthGlobal() uint32 { return uint32(m.globals + 1) }
 
-// Meter returns the module rewritten with fuel and depth metering. wasm must
-// have passed Check, whose index checks keep a guest from reaching what is
-// added here. The result computes what the original does, with these additions:
+// Meter returns the module rewritten with fuel and depth metering. wasm should
+// have passed Check; its form is checked again here, because the index checks
+// keep a guest from reaching what is added. The result computes what the original does, with these additions:
 //
 //   - Every stretch of instructions is paid for, in units of about four, by
 //     subtraction from FuelGlobal: at function entries, loop heads and, in large
@@ -83,6 +83,10 @@ func (m *meter) depthGlobal() uint32 { return uint32(m.globals + 1) }
 // exported. Costs depend on the path taken through the code only, so the same call
 // on the same memory always uses the same fuel. Custom sections are dropped.
 func Meter(wasm []byte, maxDepth int) ([]byte, error) {
+	anyImport := func(module, _ string) bool { return module != MeterModule }
+	if _, err := checkStructure(wasm, noCaps(), anyImport); err != nil {
+		return nil, fmt.Errorf("metering: %w", err)
+	}
 	m := &meter{wasm: wasm, maxDepth: maxDepth}
 	steps := []func() error{m.split, m.readTypes, m.readImports, m.readFunctions, m.summarize, m.write}
 	for _, step := range steps {

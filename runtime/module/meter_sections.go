@@ -162,6 +162,9 @@ func (m *meter) elementSection() error {
 			content = append(content, r.byte())
 		}
 		entries := r.u32()
+		if r.fault != nil {
+			return r.fault
+		}
 		content = binary.AppendUvarint(content, uint64(entries))
 		for range entries {
 			if flags&4 != 0 {

@@ -214,7 +214,7 @@ func TestMeterOfRubbishIsAnError(t *testing.T) {
 		}
 		_, _ = module.Meter(bad[:8+rng.IntN(len(bad)-8)], 100) // must not panic
 	}
-	if _, err := module.Meter(nil, 100); err == nil || !strings.Contains(err.Error(), "not checked") {
+	if _, err := module.Meter(nil, 100); err == nil || !strings.Contains(err.Error(), "empty") {
 		t.Errorf("nothing: %v", err)
 	}
 }
