@@ -12,9 +12,6 @@ import (
 	"github.com/millstream-io/millstream/runtime/module"
 )
 
-// assignmentWait is how long Deploy and Resume wait for the group to hand out its partitions.
-const assignmentWait = 2 * time.Second
-
 // DeployOptions go with Deploy.
 type DeployOptions struct {
 	// CreateTopics creates inputs and outputs that do not exist.
@@ -47,7 +44,7 @@ func (r *Runtime) Deploy(ctx context.Context, s deploy.Spec, o DeployOptions) (S
 		r.remove(d)
 		return Status{}, err
 	}
-	r.awaitAssignment(ctx, d)
+	d.awaitAssignment(ctx, r.ctx)
 	return r.status(ctx, d)
 }
 
@@ -108,6 +105,9 @@ func (r *Runtime) install(ctx context.Context, d *deployment, s deploy.Spec, o D
 	if err := r.ensureTopics(ctx, s, o); err != nil {
 		return err
 	}
+	if err := r.checkGroup(ctx, s); err != nil {
+		return err
+	}
 	p, err := r.prepare(ctx, s, d.stats)
 	if err != nil {
 		return err
@@ -121,6 +121,22 @@ func (r *Runtime) install(ctx context.Context, d *deployment, s deploy.Spec, o D
 		return p.discard(ctx)
 	}
 	d.launch(p)
+	return nil
+}
+
+// checkGroup refuses a name whose consumer group has offsets of its inputs: they are somebody else's, and would overrule the start position.
+func (r *Runtime) checkGroup(ctx context.Context, s deploy.Spec) error {
+	group := deploy.GroupName(s.Name)
+	positions, err := r.engine.Lag(ctx, group, s.Inputs)
+	if err != nil {
+		return fmt.Errorf("look up the consumer group %q: %w", group, err)
+	}
+	for tp, p := range positions {
+		if p.Committed >= 0 {
+			return fmt.Errorf("%w: consumer group %q has committed offset %d of %s partition %d, so another consumer uses it or did: choose another --name, or delete the group (kafka-consumer-groups --delete --group %s)",
+				deploy.ErrExists, group, p.Committed, tp.Topic, tp.Partition, group)
+		}
+	}
 	return nil
 }
 
@@ -151,23 +167,6 @@ func (r *Runtime) ensureTopics(ctx context.Context, s deploy.Spec, o DeployOptio
 		return nil
 	}
 	return r.ensureDeadLetters(ctx, s)
-}
-
-// awaitAssignment waits a little until the deployment has its partitions.
-func (r *Runtime) awaitAssignment(ctx context.Context, d *deployment) {
-	_, _, w, _ := d.snapshot()
-	if w == nil {
-		return
-	}
-	timer := time.NewTimer(assignmentWait)
-	defer timer.Stop()
-	select {
-	case <-w.Assigned():
-	case <-w.Done():
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-r.ctx.Done():
-	}
 }
 
 // Undeploy stops and forgets a deployment; its consumer group's offsets are
@@ -231,7 +230,7 @@ func (r *Runtime) Resume(ctx context.Context, name string) (Status, error) {
 	if err := r.setState(ctx, d, deploy.Running); err != nil {
 		return Status{}, err
 	}
-	r.awaitAssignment(ctx, d)
+	d.awaitAssignment(ctx, r.ctx)
 	return r.status(ctx, d)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deadletter"
@@ -190,6 +191,26 @@ func (d *deployment) launch(p *prepared) {
 	d.program, d.worker, d.report, d.failure = p.program, p.worker, p.program.Report(), nil
 	d.mu.Unlock()
 	p.worker.Start()
+}
+
+// assignmentWait is how long Deploy and Resume wait for the group to hand out its partitions.
+const assignmentWait = 2 * time.Second
+
+// awaitAssignment waits a little until the deployment has its partitions; either context ends that.
+func (d *deployment) awaitAssignment(request, runtime context.Context) {
+	_, _, w, _ := d.snapshot()
+	if w == nil {
+		return
+	}
+	timer := time.NewTimer(assignmentWait)
+	defer timer.Stop()
+	select {
+	case <-w.Assigned():
+	case <-w.Done():
+	case <-timer.C:
+	case <-request.Done():
+	case <-runtime.Done():
+	}
 }
 
 // stop ends the worker, if there is one. The caller has the deployment's turn.

@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -98,25 +99,34 @@ func (l *live) produce(topic string, values ...string) {
 // consume returns the first n records of a topic, waiting for them.
 func (l *live) consume(topic string, n int) []engine.Record {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), 20*time.Second)
-	defer cancel()
 	var got []engine.Record
-	enough := fmt.Errorf("that is enough")
-	err := l.engine.Follow(ctx, topic, nil, func(_ int32, r engine.Record) error {
+	l.follow(topic, n, func(r engine.Record) {
 		r.Value = slices.Clone(r.Value)
 		r.Headers = slices.Clone(r.Headers)
 		for i := range r.Headers {
 			r.Headers[i].Value = slices.Clone(r.Headers[i].Value)
 		}
-		if got = append(got, r); len(got) == n {
+		got = append(got, r)
+	})
+	return got
+}
+
+// follow calls f for the first n records of a topic, waiting for them.
+func (l *live) follow(topic string, n int, f func(engine.Record)) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 20*time.Second)
+	defer cancel()
+	count, enough := 0, errors.New("that is enough")
+	err := l.engine.Follow(ctx, topic, nil, func(_ int32, r engine.Record) error {
+		f(r)
+		if count++; count == n {
 			return enough
 		}
 		return nil
 	})
-	if err != enough { //nolint:errorlint // it is returned as it is
-		l.t.Fatalf("%s has %d records, want %d: %v", topic, len(got), n, err)
+	if !errors.Is(err, enough) {
+		l.t.Fatalf("%s has %d records, want %d: %v", topic, count, n, err)
 	}
-	return got
 }
 
 func (l *live) wantValues(topic string, want ...string) []engine.Record {
@@ -282,12 +292,7 @@ func BenchmarkThroughput(b *testing.B) {
 		}
 		b.StartTimer()
 		l.deploy("up", "identity", []string{"in"}, "out", nil)
-		for status := (runtime.Status{}); status.Records < batches*perBatch; {
-			time.Sleep(time.Millisecond)
-			var err error
-			status, err = l.runtime.Status(b.Context(), "up")
-			l.ok(err)
-		}
+		l.follow("out", batches*perBatch, func(engine.Record) {})
 		b.StopTimer()
 		l.close()
 		b.StartTimer()

@@ -24,13 +24,6 @@ func (r *Runtime) register(registry prometheus.Registerer) error {
 	return registry.Register(r.lag)
 }
 
-func (r *Runtime) unregister() {
-	if r.registry != nil {
-		r.registry.Unregister(r.lag)
-		r.metrics.Unregister(r.registry)
-	}
-}
-
 // counter is a number of worker.Stats as a metric.
 type counter struct {
 	desc  *prometheus.Desc

@@ -231,7 +231,10 @@ func (r *Runtime) Close(ctx context.Context) error {
 	if latest != nil {
 		errs = append(errs, latest.Close(ctx))
 	}
-	r.unregister()
+	if r.registry != nil {
+		r.registry.Unregister(r.lag)
+		r.metrics.Unregister(r.registry)
+	}
 	errs = append(errs, r.logs.Close(ctx))
 	return errors.Join(errs...)
 }

@@ -295,6 +295,21 @@ func TestAFailedDeploymentKeepsNobodyFromRunning(t *testing.T) {
 	})
 }
 
+func TestAGroupOfSomebodyElseIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		other, err := b.log.Join(t.Context(), engine.Group{Name: "up", Inputs: []string{"in"}})
+		b.ok(err)
+		b.ok(other.Leave(t.Context()))
+		_, err = b.runtime.Deploy(t.Context(), b.spec("up", "in", "out"), DeployOptions{CreateTopics: true})
+		if !errors.Is(err, deploy.ErrExists) || !strings.Contains(err.Error(), `consumer group "up"`) {
+			t.Errorf("error is %v", err)
+		}
+		b.close()
+	})
+}
+
 func TestADeletedInputTopicIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -134,49 +134,67 @@ func (p *partition) spent(err error) error {
 
 // produce hands the outputs of a call to the session and applies the error policy to its rejects.
 func (p *partition) produce(first, n int, r host.Result) (next int, err error) {
-	next = first + n
-	outputs := r.Outputs
-	var stop *Failure
 	if len(r.Rejects) > 0 && p.w.policyStops() {
-		reject := r.Rejects[0]
-		n = reject.Index
-		next = first + n
-		stop = p.failureOf(next, deadletter.Failure{Kind: deadletter.KindReject, Reason: reject.Reason})
-		outputs = &before{outputs: outputs, input: n}
-		r.Rejects = nil
-		p.tally.rejected++
+		return p.produceBefore(first, r)
 	}
 	if r.OutputCount > 0 {
-		if err := p.begin(); err != nil {
+		if err := p.write(first, r.Outputs); err != nil {
 			return first, err
-		}
-		if err := p.session.Produce(p.hard, outputs); err != nil {
-			return first, p.refused(first, err)
 		}
 		p.tally.recordsOut += int64(r.OutputCount)
 		p.tally.bytesOut += int64(r.OutputBytes)
 	}
 	p.tally.recordsIn += int64(n)
+	next = first + n
 	for _, reject := range r.Rejects {
 		err := p.apply(first+reject.Index, deadletter.Failure{Kind: deadletter.KindReject, Reason: reject.Reason})
 		if err != nil {
 			return next, err
 		}
 	}
-	if stop != nil {
-		return next, stop
-	}
 	return next, nil
+}
+
+// produceBefore hands on the outputs ahead of the first reject, which stops the deployment.
+func (p *partition) produceBefore(first int, r host.Result) (next int, err error) {
+	reject := r.Rejects[0]
+	kept := &before{outputs: r.Outputs, input: reject.Index}
+	if err := p.write(first, kept); err != nil {
+		return first, err
+	}
+	p.tally.recordsOut += kept.count
+	p.tally.recordsIn += int64(reject.Index)
+	p.tally.rejected++
+	next = first + reject.Index
+	return next, p.failureOf(next, deadletter.Failure{Kind: deadletter.KindReject, Reason: reject.Reason})
+}
+
+// write adds outputs of the call that begins at record first to the open batch.
+func (p *partition) write(first int, outputs abi.Outputs) error {
+	if err := p.begin(); err != nil {
+		return err
+	}
+	if err := p.session.Produce(p.hard, outputs); err != nil {
+		return p.refused(first, err)
+	}
+	return nil
 }
 
 // before ends a sequence of outputs ahead of those of an input.
 type before struct {
 	outputs abi.Outputs
 	input   int
+	count   int64
 }
 
 // Next implements abi.Outputs; entries ascend by input.
-func (b *before) Next(o *abi.Output) bool { return b.outputs.Next(o) && o.Input < b.input }
+func (b *before) Next(o *abi.Output) bool {
+	if !b.outputs.Next(o) || o.Input >= b.input {
+		return false
+	}
+	b.count++
+	return true
+}
 
 // narrow finds the record that traps among the n from first on, by halves.
 func (p *partition) narrow(first, n int, t *trap) (next int, err error) {

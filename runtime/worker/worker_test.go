@@ -242,6 +242,9 @@ func TestThePolicyStopEndsBehindTheLastGoodRecord(t *testing.T) {
 			if at := b.log.Committed("d", "in", 0); at != 100 {
 				t.Errorf("committed offset is %d, want that of the bad record, 100", at)
 			}
+			if in, out := b.stats.RecordsIn.Load(), b.stats.RecordsOut.Load(); in != 100 || out != 100 {
+				t.Errorf("counted %d in and %d out, want 100", in, out)
+			}
 			phase, reason := w.Phase()
 			if phase != worker.PhaseFailed || !strings.Contains(reason, "offset 100 of in partition 0") || !strings.Contains(reason, err.Error()) {
 				t.Errorf("phase is %s: %s", phase, reason)
