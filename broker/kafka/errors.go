@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"time"
 
 	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/coord/group"
@@ -105,7 +106,10 @@ func (s *Service) outcome(what string, err error) (int16, *string) {
 	}
 	k := kafkaError(err)
 	if k == kerr.KafkaStorageError || k == kerr.UnknownServerError {
-		s.Logger.Error(what+" failed", "error", err)
+		// A full disk fails every request; a line for each would fill what is left.
+		if last, now := s.lastTrouble.Load(), time.Now().UnixNano(); now-last > int64(time.Second) && s.lastTrouble.CompareAndSwap(last, now) {
+			s.Logger.Error(what+" failed", "error", err)
+		}
 	} else {
 		s.Logger.Debug(what+" was refused", "error", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/topic"
@@ -45,6 +46,8 @@ type Service struct {
 
 	// configChanges makes "read the configs, change some, write them back" one step.
 	configChanges sync.Mutex
+
+	lastTrouble atomic.Int64 // when the broker's own trouble was last logged, in ns
 
 	drainMade, drainClosed sync.Once
 	draining               chan struct{}
