@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
+	"github.com/millstream-io/millstream/runtime/host/compile"
 	"golang.org/x/term"
 )
 
 // Main runs the command line of this process and returns its exit code.
 func Main(built string) int {
+	compile.Main(os.Args) // the server compiles modules in children of its own kind
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// After the first signal the second one has its usual effect: the end.
@@ -41,6 +43,7 @@ func processEnv() *command.Env {
 	return &command.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTerminal: terminal(os.Stdin), OutTerminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
-		Getenv: os.Getenv,
+		Getenv:    os.Getenv,
+		OutClosed: func(ctx context.Context) { untilClosed(ctx, os.Stdout) },
 	}
 }

@@ -103,6 +103,20 @@ func (e *Env) Notef(format string, args ...any) {
 	}
 }
 
+// UntilOutClosed returns a context that also ends, with ErrOutClosed for a
+// cause, when nobody reads the output any more: a command that waits for
+// records would otherwise learn that at its next line, which may never come.
+func (e *Env) UntilOutClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if e.OutClosed != nil {
+		go func() {
+			e.OutClosed(ctx)
+			cancel(ErrOutClosed)
+		}()
+	}
+	return ctx, func() { cancel(nil) }
+}
+
 // completeCommands prints command names for the shell.
 func completeCommands(w io.Writer, commands []*cli.Command) {
 	for _, c := range commands {

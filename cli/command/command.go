@@ -29,6 +29,9 @@ type Env struct {
 	InTerminal  bool
 	Getenv      func(string) string
 
+	// OutClosed blocks until nobody reads Out any more, or ctx ends; nil: that cannot be told.
+	OutClosed func(ctx context.Context)
+
 	// JSON is set by --json: results and errors are JSON, one document or one line per result.
 	JSON bool
 

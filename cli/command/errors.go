@@ -20,6 +20,9 @@ const (
 	CodeInterrupted = 130
 )
 
+// ErrOutClosed is the end of a command whose reader went away, as of "millstream consume notes --follow | head".
+var ErrOutClosed = errors.New("nobody reads the output any more")
+
 // Error is an error with an exit code and, where there is one, the way out.
 type Error struct {
 	Code int

@@ -42,10 +42,10 @@ func notes() []string {
 		"The black cat sleeps in the house of my friend.",
 		"My sister has two dogs and a white horse.",
 		"I would like a cup of coffee, please.",
-		"How much does the red apple cost?",
+		"The red apple is for the teacher.",
 		"The children play in the garden after school.",
 		"We need water, bread and a little time.",
-		"I do not understand the question.",
+		"I have a question.",
 		"Thank you very much, see you tomorrow!",
 	}
 }
@@ -188,7 +188,8 @@ func (o *demoOptions) show(pairs []pair, took time.Duration) error {
 	}
 	o.env.Printf(`
 Each line was a record of the topic %q. The deployment %q, a consumer group, took it through a WebAssembly module, in a sandbox
-with limits of memory, work and time, and wrote the result to %q. Any Kafka client sees the same topics.
+with limits of memory, work and time, and wrote the result to %q. Any Kafka client sees the same topics. (The translator
+knows words and phrases from a phrasebook; it is no neural model.)
 
 %s
   millstream server                       your own server; then the commands above, in another terminal

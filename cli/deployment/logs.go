@@ -66,6 +66,11 @@ func (o *logsOptions) run(ctx context.Context) error {
 	if err != nil || from.Kind == stream.Offset {
 		return command.Usagef("--since %q is neither a time nor a duration ago", o.since).WithFix("write for example --since 10m")
 	}
+	if o.follow {
+		var cancel context.CancelFunc
+		ctx, cancel = o.env.UntilOutClosed(ctx)
+		defer cancel()
+	}
 	client, err := o.brokers.Open(ctx, stream.Options()...)
 	if err != nil {
 		return err
@@ -86,6 +91,9 @@ func (o *logsOptions) run(ctx context.Context) error {
 	})
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
+	}
+	if errors.Is(context.Cause(ctx), command.ErrOutClosed) {
+		return nil
 	}
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		err = nil // nobody has said anything yet

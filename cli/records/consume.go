@@ -77,6 +77,11 @@ func (o *consumeOptions) run(ctx context.Context) error {
 	if from.Kind == stream.End && !o.follow {
 		o.env.Notef("nothing to print: --from end without --follow; add --follow to wait for new records\n")
 	}
+	if o.follow {
+		var cancel context.CancelFunc
+		ctx, cancel = o.env.UntilOutClosed(ctx)
+		defer cancel()
+	}
 	client, err := o.brokers.Open(ctx, stream.Options()...)
 	if err != nil {
 		return err
@@ -97,6 +102,9 @@ func (o *consumeOptions) run(ctx context.Context) error {
 	})
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
+	}
+	if errors.Is(context.Cause(ctx), command.ErrOutClosed) {
+		return nil
 	}
 	return o.explain(err)
 }

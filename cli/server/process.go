@@ -42,7 +42,8 @@ type closer struct {
 }
 
 // Start opens everything below o.DataDir and serves. Errors carry exit codes.
-// On success the caller must Close.
+// On success the caller must Close. Modules are compiled in child processes, so
+// the executable's main function must call compile.Main first.
 func Start(ctx context.Context, o Options) (_ *Process, err error) {
 	p := &Process{failed: make(chan error, 2)}
 	defer func() {
@@ -93,7 +94,9 @@ func Start(ctx context.Context, o Options) (_ *Process, err error) {
 }
 
 func (p *Process) openRuntime(ctx context.Context, b *broker.Broker, o Options, metrics prometheus.Registerer) (*runtime.Runtime, error) {
-	h, err := host.New(ctx, host.Options{CacheDir: filepath.Join(o.DataDir, "cache"), Logger: o.Logger})
+	h, err := host.New(ctx, host.Options{
+		CacheDir: filepath.Join(o.DataDir, "cache"), Logger: o.Logger, ChildProcess: true,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("host of modules: %w", err)
 	}
