@@ -22,7 +22,6 @@ package cleaner
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"log/slog"
 	"time"
@@ -34,20 +33,15 @@ import (
 // Options of a Cleaner. Zero values mean the defaults.
 type Options struct {
 	Logger *slog.Logger
-	// Interval lies between two rounds of Run; default 15 s (Kafka's log.cleaner.backoff.ms and
-	// log.retention.check.interval.ms in one).
-	Interval time.Duration
 	// MaxKeys bounds how many keys one compaction holds in memory, at about
 	// 60 bytes each; more are done by the following rounds. Default 2^20.
 	MaxKeys int
 }
 
-const (
-	defaultInterval = 15 * time.Second
-	defaultMaxKeys  = 1 << 20
-)
+const defaultMaxKeys = 1 << 20
 
-// Cleaner cleans logs. It is used by one goroutine at a time.
+// Cleaner cleans logs, one at a time: whoever has the logs calls Clean for
+// each of them round after round. It is used by one goroutine at a time.
 type Cleaner struct {
 	o     Options
 	seeds [2]maphash.Seed
@@ -63,36 +57,10 @@ func New(o Options) *Cleaner {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Interval <= 0 {
-		o.Interval = defaultInterval
-	}
 	if o.MaxKeys <= 0 {
 		o.MaxKeys = defaultMaxKeys
 	}
 	return &Cleaner{o: o, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, progress: map[*commitlog.Log]int64{}}
-}
-
-// Run cleans the logs that logs returns, one after the other, round after
-// round until ctx ends. Errors are logged; a log that fails does not keep the
-// others from being cleaned.
-func (c *Cleaner) Run(ctx context.Context, logs func() []*commitlog.Log) {
-	ticker := time.NewTicker(c.o.Interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		for _, l := range logs() {
-			if ctx.Err() != nil {
-				return
-			}
-			if _, err := c.Clean(ctx, l); err != nil && !errors.Is(err, commitlog.ErrClosed) && ctx.Err() == nil {
-				c.o.Logger.Error("cleaning a log", "log", l.Dir(), "error", err)
-			}
-		}
-	}
 }
 
 // Result says what one cleaning did.

@@ -438,23 +438,3 @@ func TestCompactionAgainstModel(t *testing.T) {
 		l.Close(context.Background())
 	})
 }
-
-func TestRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := open(t, vfs.NewMem(), commitlog.Config{Compact: true, MinDirtyRatio: 0.01})
-		pairs(t, l, nil, "a=1")
-		pairs(t, l, nil, "a=2")
-		roll(t, l)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			New(Options{Interval: time.Second}).Run(ctx, func() []*commitlog.Log { return []*commitlog.Log{l} })
-		}()
-		time.Sleep(1500 * time.Millisecond)
-		expect(t, l, "1:a=2")
-		cancel()
-		<-done
-		l.Close(t.Context())
-	})
-}

@@ -127,7 +127,7 @@ func runWorkload(t testing.TB, mem *vfs.Mem, seed uint64, ignoreSync bool, each 
 
 // TestCrashStates takes power away before every operation of many workloads.
 func TestCrashStates(t *testing.T) {
-	workloads, states := uint64(12), 0
+	workloads, states := uint64(8), 0
 	if testing.Short() {
 		workloads = 5
 	}

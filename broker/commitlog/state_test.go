@@ -377,6 +377,48 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
+// TestOpenReadsOnlyTheTail counts how often Open reads log files of a log with many segments.
+func TestOpenReadsOnlyTheTail(t *testing.T) {
+	mem := vfs.NewMem()
+	config := Config{SegmentBytes: 500, IndexIntervalBytes: 100}
+	l := open(t, mem, config)
+	for i := range 300 {
+		mustAppend(t, l, batch(int64(i), strings.Repeat("v", 100)))
+	}
+	if err := l.WaitDurable(t.Context(), 300); err != nil {
+		t.Fatal(err)
+	}
+	reads := func(mem *vfs.Mem) int {
+		n := 0
+		fs := &vfs.Fault{FS: mem, Decide: func(op vfs.Op) error {
+			if op.Kind == vfs.OpRead && strings.HasSuffix(op.Path, ".log") {
+				n++
+			}
+			return nil
+		}}
+		if b := open(t, fs, config).Bounds(); b.End < 300 {
+			t.Fatalf("%+v", b)
+		}
+		return n
+	}
+	if len(l.Segments()) < 50 {
+		t.Fatalf("%d segments", len(l.Segments()))
+	}
+	if n := reads(mem.Clone()); n > 3 {
+		t.Errorf("everything was synced, yet %d reads of log files", n)
+	}
+	mustAppend(t, l, batch(1, "not synced"))
+	if n := reads(mem.Clone()); n > 4 {
+		t.Errorf("one batch was not synced, and there are %d reads of log files", n)
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := reads(mem); n > 3 {
+		t.Errorf("%d reads of log files after a clean stop", n)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	mem := vfs.NewMem()
 	l := open(t, mem, Config{})

@@ -87,8 +87,9 @@ type Segment struct {
 	// behind it was checked by whoever appended it.
 	verifyBelow atomic.Int64
 
-	refs  atomic.Int64
-	index index
+	refs   atomic.Int64
+	warned atomic.Bool // that the indexes cannot be written
+	index  index
 }
 
 // Create makes a new, empty segment. Its files exist, but their names are
@@ -228,7 +229,7 @@ func (s *Segment) Sync() error {
 	if err := s.log.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", s.Path(), err)
 	}
-	if err := s.index.store(m); err != nil {
+	if err := s.index.store(m); err != nil && !s.warned.Swap(true) {
 		s.o.Logger.Warn("index not written; it will be rebuilt from the log if it is missing after a restart",
 			"file", s.o.path(s.base, IndexSuffix), "error", err)
 	}

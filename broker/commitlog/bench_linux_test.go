@@ -5,9 +5,26 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/millstream-io/millstream/broker/record"
+	"github.com/millstream-io/millstream/broker/segment"
 	"github.com/millstream-io/millstream/broker/vfs"
 )
+
+// reportCPU adds the process's CPU time per operation, which repeats better
+// than wall time on a machine that is shared.
+func reportCPU(b *testing.B) (stop func()) {
+	clock := func() int64 {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+			b.Fatal(err)
+		}
+		return ts.Nano()
+	}
+	start := clock()
+	return func() { b.ReportMetric(float64(clock()-start)/float64(b.N), "cpu-ns/op") }
+}
 
 // fill builds one batch of about size bytes of 100-byte values.
 func fill(size int) []byte {
@@ -41,6 +58,7 @@ func BenchmarkAppend(b *testing.B) {
 			l := openBench(b, Config{SegmentBytes: 256 << 20})
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
+			defer reportCPU(b)()
 			for b.Loop() {
 				if _, err := l.Append(data, 0); err != nil {
 					b.Fatal(err)
@@ -56,11 +74,12 @@ func BenchmarkAppend(b *testing.B) {
 			defer f.Close()
 			b.SetBytes(int64(len(data)))
 			at := int64(0)
+			defer reportCPU(b)()
 			for b.Loop() {
 				if _, err := f.WriteAt(data, at); err != nil {
 					b.Fatal(err)
 				}
-				if at += int64(len(data)); at > 1<<30 {
+				if at += int64(len(data)); at > 256<<20 {
 					f.Truncate(0)
 					at = 0
 				}
@@ -98,6 +117,7 @@ func BenchmarkRead(b *testing.B) {
 				buf := make([]byte, 0, 512<<10)
 				b.ReportAllocs()
 				offset, n := int64(0), int64(0)
+				defer reportCPU(b)()
 				for b.Loop() {
 					out, err := l.Read(buf[:0], offset, size, end)
 					if err != nil {
@@ -109,6 +129,25 @@ func BenchmarkRead(b *testing.B) {
 					}
 				}
 				b.SetBytes(n / int64(b.N))
+			})
+			b.Run(fmt.Sprintf("batch=%d/bytes=%d/impl=file", batchBytes, size), func(b *testing.B) {
+				f, err := vfs.OS{}.Open(l.Dir() + "/" + segment.FileName(0, segment.LogSuffix))
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer f.Close()
+				buf := make([]byte, size)
+				b.SetBytes(int64(size))
+				at := int64(0)
+				defer reportCPU(b)()
+				for b.Loop() {
+					if _, err := f.ReadAt(buf, at); err != nil {
+						b.Fatal(err)
+					}
+					if at += int64(size); at+int64(size) > l.SizeBytes() {
+						at = 0
+					}
+				}
 			})
 		}
 	}
