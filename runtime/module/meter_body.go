@@ -130,7 +130,6 @@ func (w *bodyWriter) step(in *instruction, t funcType) {
 	case immLabel:
 		if w.doubled > 0 {
 			w.skip(in)
-			w.settle(in.x)
 			w.index(byte(in.op), w.label(in.x))
 		}
 	case immLabels:
@@ -138,10 +137,6 @@ func (w *bodyWriter) step(in *instruction, t funcType) {
 			w.labels(in)
 		}
 	case immReturn:
-		if w.doubled > 0 {
-			w.flush(in.start)
-			w.settle(uint32(len(w.open)))
-		}
 		if w.depth > 0 {
 			w.skip(in)
 			w.index(opBr, uint32(len(w.open))+w.doubled)
@@ -176,9 +171,6 @@ func (w *bodyWriter) step(in *instruction, t funcType) {
 //	    ...
 //	  end
 //	end
-//
-// In between, the fuel is in the local only; it goes back into the global where the
-// outermost such loop is left. (A trap in it loses what was paid since.)
 func (w *bodyWriter) block(in *instruction) {
 	b := openBlock{mirror: w.mirror, spent: w.spent, loop: in.op == opLoop, outside: w.doubled}
 	if in.op == opLoop && len(w.points) > 0 && w.points[0].at == w.in.pos {
@@ -220,32 +212,7 @@ func (w *bodyWriter) end(in *instruction) {
 	if b.doubled {
 		w.flush(in.start)
 		w.op(opEnd)
-		if w.doubled == 0 {
-			w.flush(w.in.pos)
-			w.store()
-		}
 	}
-}
-
-// settle stores the fuel in front of a branch that leaves the outermost doubled loop.
-func (w *bodyWriter) settle(label uint32) {
-	if !w.inside(label) {
-		w.store()
-	}
-}
-
-func (w *bodyWriter) inside(label uint32) bool {
-	n := len(w.open)
-	if int(label) >= n {
-		return false
-	}
-	target := w.open[n-1-int(label)]
-	return target.doubled || target.outside > 0
-}
-
-func (w *bodyWriter) store() {
-	w.index(opLocalGet, w.fuel)
-	w.index(opGlobalSet, w.m.fuelGlobal())
 }
 
 // label moves a label by the doubled loops it leaves; a doubled loop itself is
@@ -267,13 +234,6 @@ func (w *bodyWriter) labels(in *instruction) {
 	w.skip(in)
 	r := reader{b: w.in.b, pos: in.fixed, end: w.in.pos}
 	n := r.u32()
-	first := r
-	for range n + 1 {
-		if !w.inside(first.u32()) {
-			w.store()
-			break
-		}
-	}
 	w.index(opBrTable, n)
 	for range n + 1 {
 		w.out = binary.AppendUvarint(w.out, uint64(w.label(r.u32())))
@@ -327,17 +287,13 @@ func (w *bodyWriter) fuelValue(mirror bool) {
 }
 
 // paid keeps the fuel on the stack and, with check, yields if it is used up. The
-// local spares a loop the load and the store of the global.
+// local spares a loop the load of the global, whose latency would be most of the cost.
+// Sparing the store too was measured to gain nothing.
 func (w *bodyWriter) paid(check bool) {
-	switch {
-	case w.doubled > 0:
-		w.index(opLocalSet, w.fuel)
-	case check || w.mirror:
+	if check || w.mirror {
 		w.index(opLocalTee, w.fuel)
-		w.index(opGlobalSet, w.m.fuelGlobal())
-	default:
-		w.index(opGlobalSet, w.m.fuelGlobal())
 	}
+	w.index(opGlobalSet, w.m.fuelGlobal())
 	if check {
 		w.yieldIfUsedUp()
 	}
@@ -346,9 +302,6 @@ func (w *bodyWriter) paid(check bool) {
 func (w *bodyWriter) yieldIfUsedUp() {
 	w.index(opLocalGet, w.fuel)
 	w.op(opI64Const, 0, opI64LtS, opIf, typeEmpty)
-	if w.doubled > 0 {
-		w.store()
-	}
 	w.index(opCall, w.m.yieldFunc())
 	if w.mirror {
 		w.index(opGlobalGet, w.m.fuelGlobal())
