@@ -33,7 +33,7 @@ var ErrEmpty = errors.New("the glossary has no entries: a line is a source, a ta
 type Glossary struct {
 	text    string  // what was parsed; spellings and targets are parts of it
 	keys    []byte  // the sources in lower case, one after the other
-	entries []entry // in the order of the lines, then the heads
+	entries []entry // in the order of the lines, then beginnings of phrases that are no entries themselves
 	slots   []uint32
 	sources int
 }
@@ -44,11 +44,11 @@ type entry struct {
 	source  uint32 // in text: the spelling
 	target  uint32 // in text
 	line    uint32
-	length  uint16 // of the target; 0: only the head of longer phrases
+	length  uint16 // of the target; 0: only the beginning of longer phrases
 	keyLen  uint8
 	srcLen  uint8
 	class   Class
-	longest uint8 // words of the longest phrase that begins with this word
+	extends bool // longer phrases begin with this one
 }
 
 // Parse reads a glossary: one entry a line,
@@ -77,7 +77,7 @@ func Parse(text string) (*Glossary, error) {
 		return nil, ErrEmpty
 	}
 	for i := range g.sources {
-		g.head(i)
+		g.beginnings(i)
 	}
 	return g, nil
 }
@@ -126,7 +126,7 @@ func (g *Glossary) line(start int, s string, number int) error {
 	g.keys = appendKey(g.keys, source)
 	key := g.keys[e.key:]
 	e.keyLen = uint8(len(key))
-	slot, old := g.find(key, hash(key))
+	slot, old := g.find(key, hash(hashStart, key))
 	if old >= 0 {
 		return fail(quoted(source) + " stands already in line " + strconv.Itoa(int(g.entries[old].line)))
 	}
@@ -164,30 +164,27 @@ func wrongSource(s string) string {
 	return ""
 }
 
-// head makes sure that the first word of entry i is an entry and knows how long phrases get.
-func (g *Glossary) head(i int) {
+// beginnings makes every beginning of entry i that ends between two words an entry, so that a search knows when to stop.
+func (g *Glossary) beginnings(i int) {
 	e := g.entries[i]
 	key := g.keys[e.key : e.key+uint32(e.keyLen)]
-	words, first := 1, len(key)
-	for at, c := range key {
-		if c == ' ' || c == '-' {
-			if words == 1 {
-				first = at
+	for n, c := range key {
+		if c != ' ' && c != '-' {
+			continue
+		}
+		h := hash(hashStart, key[:n])
+		slot, at := g.find(key[:n], h)
+		if at < 0 {
+			if len(g.entries) >= len(g.slots)*3/4 {
+				g.resize(len(g.entries) * 2)
+				slot, _ = g.find(key[:n], h)
 			}
-			words++
+			g.entries = append(g.entries, entry{key: e.key, keyLen: uint8(n)})
+			at = len(g.entries) - 1
+			g.slots[slot] = uint32(at + 1)
 		}
+		g.entries[at].extends = true
 	}
-	slot, at := g.find(key[:first], hash(key[:first]))
-	if at < 0 {
-		if len(g.entries) >= len(g.slots)*3/4 {
-			g.resize(len(g.entries) * 2)
-			slot, _ = g.find(key[:first], hash(key[:first]))
-		}
-		g.entries = append(g.entries, entry{key: e.key, keyLen: uint8(first)})
-		at = len(g.entries) - 1
-		g.slots[slot] = uint32(at + 1)
-	}
-	g.entries[at].longest = max(g.entries[at].longest, uint8(words))
 }
 
 // resize gives the hash table room for n entries and puts the present ones in.
@@ -199,15 +196,17 @@ func (g *Glossary) resize(n int) {
 	g.slots = make([]uint32, size)
 	for i, e := range g.entries {
 		key := g.keys[e.key : e.key+uint32(e.keyLen)]
-		slot, _ := g.find(key, hash(key))
+		slot, _ := g.find(key, hash(hashStart, key))
 		g.slots[slot] = uint32(i + 1)
 	}
 }
 
-// hash is FNV-1a.
-func hash(key []byte) uint32 {
-	h := uint32(2166136261)
-	for _, c := range key {
+// hashStart is the hash of nothing.
+const hashStart uint32 = 2166136261
+
+// hash continues the hash h, FNV-1a, with more bytes.
+func hash(h uint32, more []byte) uint32 {
+	for _, c := range more {
 		h = (h ^ uint32(c)) * 16777619
 	}
 	return h
@@ -249,7 +248,10 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func appendKey(dst []byte, s string) []byte {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
-			dst = append(dst, byte(letters.ToLower(rune(c))))
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			dst = append(dst, c)
 			i++
 			continue
 		}
@@ -267,8 +269,12 @@ func appendKey(dst []byte, s string) []byte {
 func wordLen(s string) int {
 	n := 0
 	for n < len(s) {
+		if c := s[n] | 0x20; c >= 'a' && c <= 'z' {
+			n++
+			continue
+		}
 		r, size := utf8.DecodeRuneInString(s[n:])
-		if letters.IsLetter(r) {
+		if r >= utf8.RuneSelf && letters.IsLetter(r) {
 			n += size
 			continue
 		}

@@ -93,26 +93,31 @@ func (t *Translator) word(s string, i, n int, opens bool) piece {
 	if n > MaxPhraseBytes {
 		return p
 	}
-	var ends, lengths [MaxPhraseWords]int
-	t.key = appendKey(t.key[:0], s[i:i+n])
-	ends[0], lengths[0] = i+n, len(t.key)
-	words := 1
-	if _, head := t.glossary.find(t.key, hash(t.key)); head >= 0 {
-		for longest := int(t.glossary.entries[head].longest); words < longest; words++ {
-			end := nextWord(s, ends[words-1])
-			if end < 0 {
-				break
-			}
-			t.key = appendKey(t.key, s[ends[words-1]:end])
-			ends[words], lengths[words] = end, len(t.key)
+	g := t.glossary
+	end := i + n
+	t.key = appendKey(t.key[:0], s[i:end])
+	h := hash(hashStart, t.key)
+	for words := 1; ; words++ {
+		_, at := g.find(t.key, h)
+		if at >= 0 && g.entries[at].length > 0 {
+			p.kind, p.entry, p.end, p.plural = known, at, end, false
+		} else if one := t.singularOf(t.key); one >= 0 {
+			p.kind, p.entry, p.end, p.plural = known, one, end, true
 		}
+		if at < 0 || !g.entries[at].extends || words == MaxPhraseWords {
+			break
+		}
+		next := nextWord(s, end)
+		if next < 0 {
+			break
+		}
+		before := len(t.key)
+		t.key = appendKey(t.key, s[end:next])
+		h = hash(h, t.key[before:])
+		end = next
 	}
-	for words--; words >= 0; words-- {
-		if at, plural := t.lookup(t.key[:lengths[words]]); at >= 0 {
-			p.kind, p.entry, p.end, p.plural = known, at, ends[words], plural
-			p.class = t.glossary.entries[at].class
-			return p
-		}
+	if p.kind == known {
+		p.class = g.entries[p.entry].class
 	}
 	return p
 }
@@ -130,32 +135,25 @@ func nextWord(s string, i int) int {
 	return end
 }
 
-// lookup finds an entry with a translation, by the key itself or, for a noun, by the singular of it.
-func (t *Translator) lookup(key []byte) (index int, plural bool) {
-	g := t.glossary
-	if _, at := g.find(key, hash(key)); at >= 0 && g.entries[at].length > 0 {
-		return at, false
-	}
+// singularOf returns the noun whose English plural a key is, -1 if there is none.
+func (t *Translator) singularOf(key []byte) int {
 	n := len(key)
 	if n < 4 || key[n-1] != 's' || key[n-2] == 's' || key[n-2] == '\'' {
-		return -1, false
+		return -1
 	}
-	if at := t.singular(key[:n-1]); at >= 0 {
-		return at, true
+	if at := t.countable(key[:n-1]); at >= 0 || key[n-2] != 'e' {
+		return at
 	}
-	if key[n-2] != 'e' {
-		return -1, false
-	}
-	if at := t.singular(key[:n-2]); at >= 0 && sibilant(key[:n-2]) {
-		return at, true
-	}
-	if key[n-3] == 'i' {
-		t.stem = append(append(t.stem[:0], key[:n-3]...), 'y')
-		if at := t.singular(t.stem); at >= 0 {
-			return at, true
+	if sibilant(key[:n-2]) {
+		if at := t.countable(key[:n-2]); at >= 0 {
+			return at
 		}
 	}
-	return -1, false
+	if key[n-3] != 'i' {
+		return -1
+	}
+	t.stem = append(append(t.stem[:0], key[:n-3]...), 'y')
+	return t.countable(t.stem)
 }
 
 // sibilant reports whether an English noun takes -es.
@@ -164,10 +162,10 @@ func sibilant(w []byte) bool {
 	return endsIn(s, "s", "x", "z", "ch", "sh", "o")
 }
 
-// singular finds a noun whose plural can be told.
-func (t *Translator) singular(key []byte) int {
+// countable returns the noun of a key if its plural in the target language can be told, else -1.
+func (t *Translator) countable(key []byte) int {
 	g := t.glossary
-	_, at := g.find(key, hash(key))
+	_, at := g.find(key, hash(hashStart, key))
 	if at < 0 || g.entries[at].length == 0 {
 		return -1
 	}
