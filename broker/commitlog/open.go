@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/segment"
 )
 
@@ -234,11 +233,11 @@ func (r *recovery) restoreEpochs() error {
 		return nil
 	}
 	for _, s := range r.list {
-		h, err := firstHeader(s)
+		h, ok, err := segment.FirstHeader(s)
 		if err != nil {
 			return err
 		}
-		if h.Magic != 0 {
+		if ok {
 			if h.PartitionLeaderEpoch >= 0 {
 				r.epochs = []epochStart{{h.PartitionLeaderEpoch, max(r.checkpoint.start, r.list[0].BaseOffset())}}
 			}
@@ -266,22 +265,11 @@ func (l *Log) takeOver(r *recovery) error {
 	if active.SizeBytes() == active.SyncedBytes() && active.BaseOffset() == l.syncedBase.Load() {
 		l.durable.Store(r.end)
 	}
-	h, err := firstHeader(active)
+	h, ok, err := segment.FirstHeader(active)
+	if !ok {
+		h.MaxTimestamp = segment.NoTimestamp
+	}
 	l.activeAge = activeAge{h.MaxTimestamp, time.Now()}
 	l.segments.Store(&r.list)
 	return err
-}
-
-// firstHeader returns the header of a segment's first batch; its magic is 0 if there is none.
-func firstHeader(s *segment.Segment) (record.Header, error) {
-	none := record.Header{MaxTimestamp: segment.NoTimestamp}
-	if s.SizeBytes() == 0 {
-		return none, nil
-	}
-	b, _, err := s.Read(nil, s.BaseOffset(), 1, s.NextOffset(), segment.Place{})
-	if err != nil || len(b) == 0 {
-		return none, err
-	}
-	h, err := record.ParseHeader(b)
-	return h, err
 }

@@ -101,6 +101,19 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 	return dst[:end], Place{Offset: next, Position: at + int64(end-start)}, nil
 }
 
+// FirstHeader returns the header of a segment's first batch; ok is false if there is none.
+func FirstHeader(s *Segment) (h record.Header, ok bool, err error) {
+	size := s.size.Load()
+	if size == 0 {
+		return h, false, nil
+	}
+	b, err := s.fill(nil, 0, int(min(record.HeaderBytes, size)))
+	if err == nil {
+		h, err = s.headerAt(b, 0, size)
+	}
+	return h, err == nil, err
+}
+
 // fill appends n bytes of the log from position at to dst.
 func (s *Segment) fill(dst []byte, at int64, n int) ([]byte, error) {
 	start := len(dst)
