@@ -60,7 +60,7 @@ func ParsePosition(s string, now time.Time) (Position, error) {
 func ParseAgo(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n < 0 || n > 36500 {
+		if err != nil || !(n >= 0 && n <= 36500) {
 			return 0, fmt.Errorf("%q is not a duration", s)
 		}
 		return time.Duration(n * 24 * float64(time.Hour)), nil
