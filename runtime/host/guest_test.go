@@ -111,6 +111,10 @@ func newHost(t testing.TB, o host.Options) *host.Host {
 	return h
 }
 
+// cacheDir is what the hosts of all tests share: a standard-Go guest takes a
+// second to compile, and many under the race detector.
+func cacheDir() string { return filepath.Join(guestDir, "cache") }
+
 // logLines collects what a guest logs.
 type logLines []string
 
@@ -119,7 +123,7 @@ func (l *logLines) add(level slog.Level, line string) { *l = append(*l, level.St
 // instantiate makes an instance of wasm in a host of its own.
 func instantiate(t testing.TB, wasm []byte, limits host.Limits, setup host.Setup, log host.LogFunc) (*host.Instance, error) {
 	t.Helper()
-	h := newHost(t, host.Options{})
+	h := newHost(t, host.Options{CacheDir: cacheDir()})
 	p, err := h.Compile(t.Context(), wasm, limits)
 	if err != nil {
 		t.Fatal(err)

@@ -113,7 +113,7 @@ func TestTheSDKAllocatesNothingInTheGuest(t *testing.T) {
 
 func TestInstancesAreApart(t *testing.T) {
 	wasm := built(t, buildGo)
-	h := newHost(t, host.Options{})
+	h := newHost(t, host.Options{CacheDir: cacheDir()})
 	p, err := h.Compile(t.Context(), wasm, host.Limits{})
 	if err != nil {
 		t.Fatal(err)
