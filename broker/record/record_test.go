@@ -3,7 +3,6 @@ package record
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -419,53 +418,6 @@ func TestNoAllocationPerRecord(t *testing.T) {
 	}
 }
 
-func BenchmarkIterate(b *testing.B) {
-	for _, size := range []int{100, 1024} {
-		n := 1000
-		if size == 1024 {
-			n = 200
-		}
-		batch := build(None, sampleEntries(n, size))
-		b.Run(fmt.Sprintf("value=%d", size), func(b *testing.B) {
-			b.ReportAllocs()
-			var r Record
-			for i := 0; i < b.N; i += n {
-				it, _, err := Iterate(batch, nil, 0)
-				if err != nil {
-					b.Fatal(err)
-				}
-				for it.Next(&r) {
-				}
-				if it.Err() != nil {
-					b.Fatal(it.Err())
-				}
-			}
-		})
-	}
-}
-
-func BenchmarkBuild(b *testing.B) {
-	for _, size := range []int{100, 1024} {
-		n := 1000
-		if size == 1024 {
-			n = 200
-		}
-		entries := sampleEntries(n, size)
-		b.Run(fmt.Sprintf("value=%d", size), func(b *testing.B) {
-			b.ReportAllocs()
-			var w Builder
-			var out []byte
-			for i := 0; i < b.N; i += n {
-				w.Reset(out[:0], None)
-				for j := range entries {
-					w.Append(entries[j].timestamp, entries[j].key, entries[j].value, nil, 0)
-				}
-				out = w.Finish()
-			}
-		})
-	}
-}
-
 // sameWalk walks a batch with and without the short path: both must see the same.
 func sameWalk(t *testing.T, b []byte) {
 	both, _, err := Iterate(b, nil, 1<<16)
@@ -516,58 +468,6 @@ func FuzzBatch(f *testing.F) {
 		again, _, err := collect(build(None, entries), 1<<20)
 		if err != nil || len(again) != len(entries) {
 			t.Fatalf("round trip: %d of %d records, %v", len(again), len(entries), err)
-		}
-	})
-}
-
-// BenchmarkAgainstKmsg compares, within one run, walking and encoding a batch with franz-go's decoder and encoder.
-func BenchmarkAgainstKmsg(b *testing.B) {
-	const n = 1000
-	entries := sampleEntries(n, 100)
-	batch := build(None, entries)
-	b.Run("decode/impl=kmsg", func(b *testing.B) {
-		records := make([]kmsg.Record, 1)
-		for i := 0; i < b.N; i += n {
-			rest := batch[HeaderBytes:]
-			for len(rest) > 0 {
-				r := &records[0]
-				if err := r.UnsafeReadFrom(rest); err != nil {
-					b.Fatal(err)
-				}
-				rest = rest[varintBytes(int64(r.Length))+int(r.Length):]
-			}
-		}
-	})
-	b.Run("decode/impl=ours", func(b *testing.B) {
-		var r Record
-		for i := 0; i < b.N; i += n {
-			it, _, err := Iterate(batch, nil, 0)
-			if err != nil {
-				b.Fatal(err)
-			}
-			for it.Next(&r) {
-			}
-		}
-	})
-	b.Run("encode/impl=kmsg", func(b *testing.B) {
-		var out []byte
-		for i := 0; i < b.N; i += n {
-			out = out[:0]
-			for j := range entries {
-				r := kmsg.Record{Value: entries[j].value, OffsetDelta: int32(j), TimestampDelta64: int64(j), Length: 107}
-				out = r.AppendTo(out)
-			}
-		}
-	})
-	b.Run("encode/impl=ours", func(b *testing.B) {
-		var w Builder
-		var out []byte
-		for i := 0; i < b.N; i += n {
-			w.Reset(out[:0], None)
-			for j := range entries {
-				w.Append(entries[j].timestamp, entries[j].key, entries[j].value, nil, 0)
-			}
-			out = w.Finish()
 		}
 	})
 }
