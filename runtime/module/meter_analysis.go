@@ -38,7 +38,7 @@ func (m *meter) summarize() error {
 		}
 		body := &reader{b: m.wasm, pos: r.pos, end: r.pos + size}
 		r.pos += size
-		m.summaries[i] = summarizeBody(body)
+		m.summaries[i] = m.summarizeBody(body)
 		if body.fault != nil {
 			return body.fault
 		}
@@ -46,12 +46,17 @@ func (m *meter) summarize() error {
 	return nil
 }
 
-func summarizeBody(r *reader) summary {
+// operandBytes is the room of a spilled operand.
+const operandBytes = 8
+
+func (m *meter) summarizeBody(r *reader) summary {
 	s := summary{body: r.pos, end: r.end}
 	_, s.frame = skipLocals(r)
 	var in instruction
+	stack := operands{m: m}
 	for r.pos < r.end && r.next(&in) {
 		s.weight += weight(&in)
+		stack.step(&in)
 		switch in.imm {
 		case immFunc, immCallIndirect:
 			s.calls = true
@@ -67,6 +72,7 @@ func summarizeBody(r *reader) summary {
 			}
 		}
 	}
+	s.frame += stack.most * operandBytes
 	return s
 }
 

@@ -101,6 +101,32 @@ func TestRunawayGuestsAreStopped(t *testing.T) {
 	}
 }
 
+// TestLargeFramesCountAsDepth keeps the stack small however large the frames are: the
+// same cap lets far fewer calls nest if each keeps 2,000 operands.
+func TestLargeFramesCountAsDepth(t *testing.T) {
+	type C = wasmtest.Code
+	recursion := func(operands int) C {
+		return C{}.GlobalGet(0).I32Const(1).Op(wasmtest.I32Add).GlobalSet(0).
+			Repeat(operands, C{}.I32Const(8).Mem(wasmtest.I32Load, 0)).Call(0).Repeat(operands, C{}.Op(wasmtest.I32Add))
+	}
+	nested := func(operands int) uint64 {
+		run := start(t, guest(recursion(operands), func(b *wasmtest.Builder) {
+			b.Global(wasmtest.I32, true, C{}.I32Const(0))
+			b.Export("calls", wasmtest.KindGlobal, 0)
+		}), 10_000)
+		if _, _, err := run.call(run.mod.ExportedFunction("run"), 1<<30, nil); !errors.Is(err, errDepth) {
+			t.Fatal(err)
+		}
+		return run.mod.ExportedGlobal("calls").Get()
+	}
+	if n := nested(1); n != 10_000 {
+		t.Errorf("%d calls with small frames", n)
+	}
+	if n := nested(2000); n > 700 || n < 500 {
+		t.Errorf("%d calls with 16 KB frames", n)
+	}
+}
+
 // TestFuelOfACallIsExactAndRepeatable holds for any size of slice.
 func TestFuelOfACallIsExactAndRepeatable(t *testing.T) {
 	count := wasmtest.Code{}.Loop(wasmtest.NoResult).
