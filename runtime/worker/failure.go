@@ -33,21 +33,9 @@ func (p *partition) failureOf(i int, f deadletter.Failure) *Failure {
 	return &Failure{Partition: p.tp, Offset: p.fetch.Record(i).Offset, Kind: f.Kind, Reason: f.Reason}
 }
 
-// count notes a failed record in the tally of the open batch.
-func (p *partition) count(kind string) {
-	switch kind {
-	case deadletter.KindReject:
-		p.tally.rejected++
-	case deadletter.KindTooLarge, deadletter.KindInvalid:
-		p.tally.refused++
-	default:
-		p.tally.trapped++
-	}
-}
-
 // apply applies the error policy to record i of the fetch: a dead letter in the open batch, nothing, or a *Failure.
 func (p *partition) apply(i int, f deadletter.Failure) error {
-	p.count(f.Kind)
+	p.tally.count(f.Kind)
 	switch p.w.config.OnError {
 	case deploy.OnErrorStop:
 		return p.failureOf(i, f)
@@ -169,7 +157,7 @@ func (p *partition) conclude(next int, err error) error {
 func (p *partition) setAside(r *refusal) error {
 	var err error
 	if r.cut {
-		p.count(r.failure.Kind)
+		p.tally.count(r.failure.Kind)
 		err = p.post(p.w.config.Source.Cut(p.tp, p.fetch.Record(r.first), r.failure))
 	} else {
 		err = p.apply(r.first, r.failure)

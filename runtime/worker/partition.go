@@ -28,7 +28,7 @@ type partition struct {
 
 	fetch   engine.Fetch
 	callAt  int             // index in the fetch of the first record of the present call
-	stampOf func(int) int64 // p.timestamp, made once: a method value allocates
+	stampOf func(int) int64 // the event time of record i of the present call; made once, as it would allocate
 	now     time.Time       // the clock of the guest, the same for all calls of a fetch
 
 	open     bool // Begin was called
@@ -48,7 +48,7 @@ func newPartition(membership context.Context, w *Worker, s engine.Session) *part
 		soft: membership, hard: w.hard,
 	}
 	p.seed = seedOf(p.tp)
-	p.stampOf = p.timestamp
+	p.stampOf = func(i int) int64 { return p.fetch.Timestamp(p.callAt + i) }
 	p.logs = w.config.Logs.Source(w.config.Setup.Deployment, p.tp, w.config.Limits.LogLines)
 	return p
 }
@@ -150,7 +150,7 @@ func (p *partition) begin() error {
 // the log refuses, the batch is kept and written as soon as the log takes it.
 func (p *partition) commit(next int) error {
 	if next == p.begun {
-		p.settleTally()
+		p.w.config.Stats.settle(&p.tally)
 		return nil
 	}
 	started := time.Now()
@@ -169,14 +169,9 @@ func (p *partition) commit(next int) error {
 	}
 	p.untroubled()
 	p.open, p.begun = false, next
-	p.settleTally()
+	p.w.config.Stats.settle(&p.tally)
 	p.w.config.Stats.observeCommit(time.Since(started), time.Since(time.UnixMilli(p.fetch.MaxTimestamp())))
 	return nil
-}
-
-func (p *partition) settleTally() {
-	p.w.config.Stats.add(p.tally)
-	p.tally = tally{}
 }
 
 // retrying says that a step is tried again because of err.
@@ -220,6 +215,3 @@ func (p *partition) dropGuest() {
 	}
 	p.guest = nil
 }
-
-// timestamp is the event time of record i of the present call.
-func (p *partition) timestamp(i int) int64 { return p.fetch.Timestamp(p.callAt + i) }

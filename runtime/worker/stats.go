@@ -1,6 +1,10 @@
 package worker
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/millstream-io/millstream/runtime/deadletter"
+)
 
 // Stats counts what a deployment did in this process. It outlives the workers
 // of the deployment (pause and resume go on counting). Records count
@@ -35,7 +39,20 @@ type tally struct {
 	deadLetters, skipped                     int64
 }
 
-func (s *Stats) add(t tally) {
+// count notes a failed record by its kind, of package deadletter.
+func (t *tally) count(kind string) {
+	switch kind {
+	case deadletter.KindReject:
+		t.rejected++
+	case deadletter.KindTooLarge, deadletter.KindInvalid:
+		t.refused++
+	default:
+		t.trapped++
+	}
+}
+
+// settle adds t to the stats and empties it.
+func (s *Stats) settle(t *tally) {
 	add := func(counter *atomic.Int64, n int64) {
 		if n != 0 {
 			counter.Add(n)
@@ -50,4 +67,5 @@ func (s *Stats) add(t tally) {
 	add(&s.Refused, t.refused)
 	add(&s.DeadLetters, t.deadLetters)
 	add(&s.Skipped, t.skipped)
+	*t = tally{}
 }
