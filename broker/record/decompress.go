@@ -15,9 +15,9 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// maxZstdWindow is the largest window a zstd frame may ask for: what level 19
-// needs, and what every decoder must support (RFC 8878, 3.1.1.1.2). DecodeAll
-// does not allocate the window itself, but the limit refuses nonsense early.
+// maxZstdWindow is the largest window a zstd frame may ask for: what the
+// highest level (22) uses, and the limit of libzstd's own decoder. DecodeAll
+// does not allocate the window, but the limit refuses nonsense early.
 const maxZstdWindow = 128 << 20
 
 // maxZstdBlock is the most that one block of a zstd frame holds (RFC 8878, 3.1.1.2.4).
