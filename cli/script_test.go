@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/millstream-io/millstream/cli/plugin"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 )
@@ -52,6 +53,12 @@ func TestScripts(t *testing.T) {
 			"server":     cmdServer,
 			"exits":      cmdExits,
 			"eventually": cmdEventually,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "plugins" {
+				return len(plugin.Ready()) > 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[serverKey{}] = &testServer{}

@@ -67,6 +67,10 @@ func (o *logsOptions) run(ctx context.Context) error {
 		return command.Usagef("--since %q is neither a time nor a duration ago", o.since).WithFix("write for example --since 10m")
 	}
 	if o.follow {
+		// Waiting for the words of something that does not exist would be waiting for ever.
+		if err := o.exists(ctx); command.ExitCode(err) == command.CodeNotFound {
+			return err
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = o.env.UntilOutClosed(ctx)
 		defer cancel()
@@ -109,12 +113,16 @@ func (o *logsOptions) run(ctx context.Context) error {
 
 // nothing tells a silent deployment from one that does not exist.
 func (o *logsOptions) nothing(ctx context.Context) error {
-	_, err := act(&o.admin, func(c *connect.AdminClient) (*admin.Status, error) { return c.Get(ctx, o.name) })
-	if err != nil {
+	if err := o.exists(ctx); err != nil {
 		return err
 	}
 	o.env.Notef("%s has said nothing\n", o.name)
 	return nil
+}
+
+func (o *logsOptions) exists(ctx context.Context) error {
+	_, err := act(&o.admin, func(c *connect.AdminClient) (*admin.Status, error) { return c.Get(ctx, o.name) })
+	return err
 }
 
 // print writes one line if its level is high enough.
