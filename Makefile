@@ -21,7 +21,9 @@ bin/.builder: $(GOSOURCES)
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -tags urfave_cli_no_docs -o bin/.builder ./cli/millstream
 
-plugins/dist/%.wasm.gz: bin/.builder plugins/%/*
+# Everything in the directory of a plugin goes into its module.
+.SECONDEXPANSION:
+plugins/dist/%.wasm.gz: bin/.builder $$(shell find plugins/$$* plugins/internal sdk/go -type f -not -path '*/testdata/*')
 	@mkdir -p plugins/dist
 	bin/.builder build plugins/$* -o plugins/dist/$*.wasm
 	@gzip -9 -n -f plugins/dist/$*.wasm

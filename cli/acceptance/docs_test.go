@@ -55,7 +55,7 @@ func renderCLIDocument(t *testing.T) string {
 	return doc.String()
 }
 
-var commandLine = regexp.MustCompile(`(?m)^ {2,}([a-z][a-z-]*)(?:, [a-z-]+)* {2,}\S`)
+var commandLine = regexp.MustCompile(`(?m)^  ([a-z][a-z-]*) {2,}\S`)
 
 // commandsOf lists the commands below a prefix, leaves only, as the help shows them.
 func commandsOf(t *testing.T, prefix []string) [][]string {
@@ -64,16 +64,13 @@ func commandsOf(t *testing.T, prefix []string) [][]string {
 	if err != nil {
 		t.Fatalf("%s --help: %v", strings.Join(prefix, " "), err)
 	}
-	_, list, found := strings.Cut(string(out), "COMMANDS:")
+	list, _, found := strings.Cut(string(out), "\nMore about one:")
 	if !found {
 		return [][]string{prefix}
 	}
-	list, _, _ = strings.Cut(list, "OPTIONS:")
 	var all [][]string
 	for _, m := range commandLine.FindAllStringSubmatch(list, -1) {
-		if m[1] != "help" {
-			all = append(all, commandsOf(t, append(slices.Clone(prefix), m[1]))...)
-		}
+		all = append(all, commandsOf(t, append(slices.Clone(prefix), m[1]))...)
 	}
 	if len(all) == 0 {
 		t.Fatalf("no commands found in the help of %q:\n%s", strings.Join(prefix, " "), out)
