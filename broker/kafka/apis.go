@@ -28,8 +28,13 @@ func apis() []api {
 		{33, "AlterConfigs", 0, 2, 0, (*Service).alterConfigs, "topics"},
 		{35, "DescribeLogDirs", 1, 5, 1, (*Service).describeLogDirs, ""},
 		{37, "CreatePartitions", 0, 3, 0, (*Service).createPartitions, ""},
+		{43, "ElectLeaders", 0, 2, 0, (*Service).electLeaders, "never needed: one broker leads all"},
 		{44, "IncrementalAlterConfigs", 0, 1, 0, (*Service).incrementalAlterConfigs, "topics"},
+		{45, "AlterPartitionReassignments", 0, 1, 0, (*Service).alterPartitionReassignments, "to the one broker only"},
+		{46, "ListPartitionReassignments", 0, 0, 0, (*Service).listPartitionReassignments, "there is never one"},
+		{55, "DescribeQuorum", 0, 2, 0, (*Service).describeQuorum, "a quorum of one"},
 		{60, "DescribeCluster", 0, 2, 0, (*Service).describeCluster, "one broker, which is the controller"},
+		{75, "DescribeTopicPartitions", 0, 0, 0, (*Service).describeTopicPartitions, "in pages of 2000 partitions"},
 	}
 	rows = append(rows, groupAPIs()...)
 	slices.SortFunc(rows, func(a, b api) int { return cmp.Compare(a.key, b.key) })
