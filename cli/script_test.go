@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,6 +46,7 @@ func (l leakChecked) Run() int {
 //	server stop|interrupt|kill   ends it by SIGTERM, SIGINT or SIGKILL
 //	exits CODE command…     runs a command and checks its exit code
 //	eventually command…     runs a command until it succeeds, at most 30 s
+//	get PATH                prints what the admin API answers
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -53,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"server":     cmdServer,
 			"exits":      cmdExits,
 			"eventually": cmdEventually,
+			"get":        cmdGet,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "plugins" {
@@ -79,6 +83,21 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: get PATH")
+	}
+	r, err := http.Get(ts.Getenv("MILLSTREAM_ADMIN") + args[0])
+	ts.Check(err)
+	defer func() { _ = r.Body.Close() }()
+	defer http.DefaultClient.CloseIdleConnections()
+	if r.StatusCode != http.StatusOK {
+		ts.Fatalf("GET %s: %s", args[0], r.Status)
+	}
+	_, err = io.Copy(ts.Stdout(), r.Body)
+	ts.Check(err)
 }
 
 type serverKey struct{}
