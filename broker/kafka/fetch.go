@@ -22,11 +22,12 @@ const maxFetchWait = 5 * time.Minute
 // error or the broker stops. A waiting fetch is woken by appends to its own
 // partitions, there is no polling. The first batch is returned whatever its
 // size (KIP-74); the size limits are soft by one batch. Batches go from the
-// log into the response's buffer without a copy between.
+// log into the response's buffer without a copy between. Readers of committed
+// records (isolation level 1) get what lies before the last stable offset, and
+// the aborted transactions in it.
 //
 // Omitted: fetch sessions (KIP-227: the answer's session id 0 tells clients to
-// go on with full fetches); followers and preferred replicas; aborted
-// transactions (there are none).
+// go on with full fetches); followers and preferred replicas.
 func (s *Service) fetch(ctx context.Context, c *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.FetchRequest)
 	f := s.planFetch(req)

@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"encoding/binary"
+	"slices"
 
+	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/twmb/franz-go/pkg/kbin"
 )
 
@@ -70,11 +72,19 @@ func (f *fetchPlan) encodePartition(b []byte, p *fetchPartition) []byte {
 	if f.version >= fetchLogStart {
 		b = append(b, make([]byte, 8)...)
 	}
-	b = f.appendAborted(b, flexible)
+	abortedAt := len(b)
+	b = f.appendAborted(b, nil, flexible)
+	abortedEnd := len(b)
 	if f.version >= fetchReplica {
 		b = kbin.AppendInt32(b, -1) // preferred read replica
 	}
-	b, err := f.appendRecords(b, p, flexible)
+	b, records, err := f.appendRecords(b, p, flexible)
+	if f.committed && records > 0 {
+		// The list comes before the records that tell what is in it; few fetches have to move their records for it.
+		if aborted := p.partition.Aborted(b[len(b)-records:]); len(aborted) > 0 {
+			b = slices.Replace(b, abortedAt, abortedEnd, f.appendAborted(nil, aborted, flexible)...)
+		}
+	}
 	if flexible {
 		b = append(b, 0) // tags
 	}
@@ -91,16 +101,25 @@ func (f *fetchPlan) encodePartition(b []byte, p *fetchPartition) []byte {
 	return b
 }
 
-// appendAborted lists no aborted transactions: null for readers of everything.
-func (f *fetchPlan) appendAborted(b []byte, flexible bool) []byte {
+// appendAborted lists aborted transactions: null for readers of everything.
+func (f *fetchPlan) appendAborted(b []byte, aborted []topic.AbortedTransaction, flexible bool) []byte {
 	if flexible {
-		return kbin.AppendCompactNullableArrayLen(b, 0, !f.committed)
+		b = kbin.AppendCompactNullableArrayLen(b, len(aborted), !f.committed)
+	} else {
+		b = kbin.AppendNullableArrayLen(b, len(aborted), !f.committed)
 	}
-	return kbin.AppendNullableArrayLen(b, 0, !f.committed)
+	for _, a := range aborted {
+		b = kbin.AppendInt64(b, a.ProducerID)
+		b = kbin.AppendInt64(b, a.FirstOffset)
+		if flexible {
+			b = append(b, 0) // tags
+		}
+	}
+	return b
 }
 
-// appendRecords appends a partition's records with their length in front.
-func (f *fetchPlan) appendRecords(b []byte, p *fetchPartition, flexible bool) ([]byte, error) {
+// appendRecords appends a partition's records with their length in front; n is how many bytes they are.
+func (f *fetchPlan) appendRecords(b []byte, p *fetchPartition, flexible bool) (out []byte, n int, err error) {
 	lengthAt := len(b)
 	reserved := 4
 	if flexible {
@@ -108,12 +127,12 @@ func (f *fetchPlan) appendRecords(b []byte, p *fetchPartition, flexible bool) ([
 	}
 	b = append(b, make([]byte, reserved)...)
 	from := len(b)
-	b, err := f.read(p, b)
-	n := len(b) - from
+	b, err = f.read(p, b)
+	n = len(b) - from
 	f.bytes += n
 	if !flexible {
 		binary.BigEndian.PutUint32(b[lengthAt:], uint32(n))
-		return b, err
+		return b, n, err
 	}
 	// A compact length is 1 + n in a varint; the records move if it is not of the usual size.
 	want := kbin.UvarintLen(uint32(n + 1))
@@ -123,5 +142,5 @@ func (f *fetchPlan) appendRecords(b []byte, p *fetchPartition, flexible bool) ([
 	copy(b[lengthAt+want:], b[from:from+n])
 	b = b[:lengthAt+want+n]
 	binary.PutUvarint(b[lengthAt:lengthAt+want], uint64(n+1))
-	return b, err
+	return b, n, err
 }

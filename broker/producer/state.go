@@ -1,7 +1,9 @@
 // Package producer makes appends idempotent: for each producer id that writes
 // to a partition it remembers the epoch and the last batches, recognises a
 // batch that comes twice, and refuses one that comes too early or from an
-// epoch that is over (KIP-98, section "Idempotent Producer Guarantees").
+// epoch that is over (KIP-98, section "Idempotent Producer Guarantees"). It
+// also knows the transactions: which are open, and so up to where the log is
+// stable, and which were aborted.
 //
 // The state is a cache of what the log says. It is rebuilt by replaying batch
 // headers, from a snapshot on if there is one; a snapshot that is damaged or
@@ -27,6 +29,8 @@ var (
 	ErrDuplicate = errors.New("duplicate sequence number")
 	// ErrFenced says that the producer id has been given a newer epoch.
 	ErrFenced = errors.New("producer epoch is fenced")
+	// ErrInTransaction says that a producer writes past its own open transaction.
+	ErrInTransaction = errors.New("producer has an open transaction")
 )
 
 // windowBatches is how many batches of a producer are remembered: as many as
@@ -34,7 +38,8 @@ var (
 const windowBatches = 5
 
 // MaxProducers bounds a State; the one that has been silent for longest is
-// forgotten first. Kafka has no bound and expires by time alone.
+// forgotten first, but none with an open transaction (the coordinator bounds
+// those). Kafka has no bound and expires by time alone.
 const MaxProducers = 100_000
 
 // Expiration is how long a silent producer is remembered (producer.id.expiration.ms).
@@ -55,7 +60,8 @@ type batch struct {
 type producer struct {
 	epoch   int16
 	updated int64 // ms
-	count   int   // batches of the window in use
+	open    bool  // it has an open transaction
+	count   int   // batches of the window in use; 0 if the epoch has written none yet
 	window  [windowBatches]batch
 }
 
@@ -65,6 +71,8 @@ func (p *producer) last() *batch { return &p.window[p.count-1] }
 type State struct {
 	producers map[int64]*producer
 	end       int64 // offset behind the last batch seen
+	open      []openTransaction
+	aborted   []Aborted
 }
 
 // Len is the number of producers remembered.
@@ -94,6 +102,8 @@ func (s *State) Check(h *record.Header) (at Position, duplicate bool, err error)
 			return Position{}, false, fmt.Errorf("%w: producer %d begins epoch %d with sequence %d, not 0", ErrOutOfOrder, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
 		}
 		return Position{}, false, nil
+	case p.open && !h.Transactional():
+		return Position{}, false, fmt.Errorf("%w: producer %d sends a batch outside of it", ErrInTransaction, h.ProducerID)
 	}
 	return p.check(h)
 }
@@ -106,12 +116,15 @@ func (p *producer) check(h *record.Header) (at Position, duplicate bool, err err
 			return b.Position, true, nil
 		}
 	}
-	want := increment(p.last().lastSequence, 1)
+	want := int32(0)
+	if p.count > 0 {
+		want = increment(p.last().lastSequence, 1)
+	}
 	if h.BaseSequence == want {
 		return Position{}, false, nil
 	}
 	// Sequences are a circle: half of it lies before, half after.
-	if distance := (int64(h.BaseSequence) - int64(want)) & sequenceMask; distance > sequenceMask/2 {
+	if distance := (int64(h.BaseSequence) - int64(want)) & sequenceMask; distance > sequenceMask/2 && p.count > 0 {
 		return Position{}, false, fmt.Errorf("%w: producer %d sends sequence %d again, the next is %d", ErrDuplicate, h.ProducerID, h.BaseSequence, want)
 	}
 	return Position{}, false, fmt.Errorf("%w: producer %d sends sequence %d, the next is %d", ErrOutOfOrder, h.ProducerID, h.BaseSequence, want)
@@ -126,13 +139,33 @@ func increment(sequence, by int32) int32 {
 }
 
 // Appended remembers a batch that is in the log; h carries its base offset.
-// It is called for every batch in order, also when the log is replayed; the
-// silence of a producer counts from now, not from timestamps that clients chose.
+// It is called for every batch in order, also when the log is replayed, but
+// for the markers of transactions (see Ended). The silence of a producer
+// counts from now, not from timestamps that clients chose.
 func (s *State) Appended(h *record.Header, now time.Time) {
 	s.end = h.LastOffset() + 1
 	if h.ProducerID < 0 || h.Control() {
 		return
 	}
+	p := s.producer(h, now)
+	if h.Transactional() && !p.open {
+		p.open = true
+		s.open = append(s.open, openTransaction{producerID: h.ProducerID, first: h.BaseOffset})
+	}
+	if h.BaseSequence < 0 {
+		return // a coordinator writes for the producer
+	}
+	if p.count == windowBatches {
+		copy(p.window[:], p.window[1:])
+		p.count--
+	}
+	p.window[p.count] = batch{firstSequence: h.BaseSequence, lastSequence: increment(h.BaseSequence, h.LastOffsetDelta),
+		Position: Position{BaseOffset: h.BaseOffset, LastOffset: h.LastOffset()}}
+	p.count++
+}
+
+// producer returns the producer of a batch that was appended just now, in the batch's epoch.
+func (s *State) producer(h *record.Header, now time.Time) *producer {
 	p := s.producers[h.ProducerID]
 	if p == nil {
 		if s.producers == nil {
@@ -147,14 +180,8 @@ func (s *State) Appended(h *record.Header, now time.Time) {
 	if h.ProducerEpoch != p.epoch {
 		p.epoch, p.count = h.ProducerEpoch, 0
 	}
-	if p.count == windowBatches {
-		copy(p.window[:], p.window[1:])
-		p.count--
-	}
-	p.window[p.count] = batch{firstSequence: h.BaseSequence, lastSequence: increment(h.BaseSequence, h.LastOffsetDelta),
-		Position: Position{BaseOffset: h.BaseOffset, LastOffset: h.LastOffset()}}
-	p.count++
 	p.updated = now.UnixMilli()
+	return p
 }
 
 // Seen moves the end over batches that were appended without a producer id.
@@ -164,7 +191,7 @@ func (s *State) Seen(end int64) { s.end = max(s.end, end) }
 func (s *State) Expire(before time.Time) int {
 	limit, n := before.UnixMilli(), 0
 	for id, p := range s.producers {
-		if p.updated < limit {
+		if p.updated < limit && !p.open {
 			delete(s.producers, id)
 			n++
 		}
@@ -176,11 +203,14 @@ func (s *State) Expire(before time.Time) int {
 func (s *State) forgetOldest() {
 	oldest, newest := int64(1<<63-1), int64(-1<<63)
 	for _, p := range s.producers {
+		if p.open {
+			continue
+		}
 		oldest, newest = min(oldest, p.updated), max(newest, p.updated)
 	}
 	limit := oldest + (newest-oldest)/100
 	for id, p := range s.producers {
-		if p.updated <= limit {
+		if p.updated <= limit && !p.open {
 			delete(s.producers, id)
 		}
 	}

@@ -32,6 +32,8 @@ type Partition struct {
 
 	appending sync.Mutex // orders appends and guards producers; the log's own lock is below it
 	producers *producers
+
+	transactions transactions
 }
 
 // Stats count what went through a partition since it was opened.
@@ -56,6 +58,7 @@ func (t *Topics) openPartition(ctx context.Context, info Info, index int32, s *s
 	}
 	p := &Partition{topic: info.Name, topicID: info.ID, index: index, checker: t.checker, log: log, producers: producers}
 	p.settings.Store(s)
+	p.transactions.publish(producers.state)
 	return p, nil
 }
 
@@ -72,7 +75,7 @@ func (p *Partition) Index() int32 { return p.index }
 func (p *Partition) Stats() *Stats { return &p.stats }
 
 // Append writes whole batches at the end of the log: one from a client, one
-// or more from the broker itself. Base offsets, epoch and what the topic's
+// or more from the broker itself, among them the markers that end transactions. Base offsets, epoch and what the topic's
 // timestamp type asks for are written into them in place; the slice is not
 // kept. Readers that wait are woken.
 func (p *Partition) Append(ctx context.Context, batches []byte, from Origin) (Appended, error) {
@@ -82,14 +85,17 @@ func (p *Partition) Append(ctx context.Context, batches []byte, from Origin) (Ap
 	s := p.settings.Load()
 	now := time.Now()
 	var first record.Header // of the only batch, if it is a client's
-	records := int64(0)
+	records, transactional := int64(0), false
 	var err error
-	if from == FromClient {
-		first, err = p.checker.clientBatch(batches, s, now)
-		records = int64(first.Count)
-	} else {
+	if from == FromBroker {
 		first.ProducerID = -1
-		records, err = brokerBatches(batches, s)
+		records, transactional, err = brokerBatches(batches, s)
+	} else {
+		first, err = p.checker.clientBatch(batches, s, now)
+		records, transactional = int64(first.Count), first.Transactional()
+		if err == nil && transactional && from != FromTransaction {
+			err = fmt.Errorf("%w: batch of producer %d for %s-%d", ErrNoTransaction, first.ProducerID, p.topic, p.index)
+		}
 	}
 	if err != nil {
 		return Appended{}, err
@@ -99,7 +105,7 @@ func (p *Partition) Append(ctx context.Context, batches []byte, from Origin) (Ap
 		out.LogAppendTime = now.Truncate(time.Millisecond)
 		p.checker.stamp(batches, now.UnixMilli())
 	}
-	written, err := p.write(&out, batches, &first, now)
+	written, err := p.write(&out, batches, &first, transactional, now)
 	if err != nil {
 		return Appended{}, p.explain(err)
 	}
@@ -113,7 +119,7 @@ func (p *Partition) Append(ctx context.Context, batches []byte, from Origin) (Ap
 }
 
 // write appends batches, unless the log has them already: then it says where.
-func (p *Partition) write(out *Appended, batches []byte, first *record.Header, now time.Time) (written bool, err error) {
+func (p *Partition) write(out *Appended, batches []byte, first *record.Header, transactional bool, now time.Time) (written bool, err error) {
 	p.appending.Lock()
 	defer p.appending.Unlock()
 	before, duplicate, err := p.producers.state.Check(first)
@@ -124,6 +130,10 @@ func (p *Partition) write(out *Appended, batches []byte, first *record.Header, n
 		out.BaseOffset, out.LastOffset = before.BaseOffset, before.LastOffset
 		return false, nil
 	}
+	if transactional {
+		p.transactions.hold(p.log.Bounds().End)
+		defer p.transactions.publish(p.producers.state)
+	}
 	at, err := p.log.Append(batches, leaderEpoch)
 	if err != nil {
 		return false, err
@@ -133,20 +143,22 @@ func (p *Partition) write(out *Appended, batches []byte, first *record.Header, n
 	return true, nil
 }
 
-// brokerBatches counts the records of batches that this process built and holds each to the topic's size.
-func brokerBatches(b []byte, s *settings) (records int64, err error) {
+// brokerBatches counts the records of batches that this process built and
+// holds each to the topic's size; a transaction must be able to end, whatever the size.
+func brokerBatches(b []byte, s *settings) (records int64, transactional bool, err error) {
 	for len(b) > 0 {
 		h, err := record.ParseHeader(b)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
-		if int64(h.Size()) > s.maxMessageBytes {
-			return 0, fmt.Errorf("%w: batch of %d bytes, %s is %d", ErrMessageTooLarge, h.Size(), ConfigMaxMessageBytes, s.maxMessageBytes)
+		if int64(h.Size()) > s.maxMessageBytes && !h.Control() {
+			return 0, false, fmt.Errorf("%w: batch of %d bytes, %s is %d", ErrMessageTooLarge, h.Size(), ConfigMaxMessageBytes, s.maxMessageBytes)
 		}
 		records += int64(h.Count)
+		transactional = transactional || h.Transactional()
 		b = b[h.Size():]
 	}
-	return records, nil
+	return records, transactional, nil
 }
 
 // stamp gives all batches the time of the append.
@@ -198,8 +210,12 @@ func (p *Partition) Read(dst []byte, o ReadOptions) ([]byte, error) {
 
 // Offsets are the present positions.
 func (p *Partition) Offsets() Offsets {
-	b := p.log.Bounds()
-	return Offsets{LogStart: b.Start, HighWatermark: b.End, LastStable: b.End, LogEnd: b.End}
+	b := p.log.Bounds() // first: a transaction that begins later lies behind this end
+	o := Offsets{LogStart: b.Start, HighWatermark: b.End, LastStable: b.End, LogEnd: b.End}
+	if open := p.transactions.open.Load(); open > 0 {
+		o.LastStable = max(b.Start, min(b.End, open-1))
+	}
+	return o
 }
 
 // Notify calls for a non-blocking send on ch at every change of what can be

@@ -89,7 +89,9 @@ func (p *producers) replay(ctx context.Context, log *commitlog.Log, offset, end 
 			if err != nil {
 				return fmt.Errorf("read producers at offset %d: %w", offset, err)
 			}
-			p.state.Appended(&h, now)
+			if err := p.note(rest[:h.Size()], &h, now); err != nil {
+				return fmt.Errorf("%w: %s: batch at offset %d: %w", commitlog.ErrCorrupt, p.dir, h.BaseOffset, err)
+			}
 			p.behind += int64(h.Size())
 			offset, rest = h.LastOffset()+1, rest[h.Size():]
 		}
@@ -106,9 +108,27 @@ func (p *producers) appended(batches []byte, now time.Time) {
 		if err != nil {
 			return // checked before: every batch has a header
 		}
-		p.state.Appended(&h, now)
+		if p.note(batches[:h.Size()], &h, now) != nil {
+			return // built by this process: a marker is one
+		}
 		batches = batches[h.Size():]
 	}
+}
+
+// note remembers one batch that is in the log.
+func (p *producers) note(batch []byte, h *record.Header, now time.Time) error {
+	if h.Control() && h.ProducerID >= 0 {
+		m, ends, err := record.ParseMarker(batch)
+		if err != nil {
+			return err
+		}
+		if ends {
+			p.state.Ended(h, m, now)
+			return nil
+		}
+	}
+	p.state.Appended(h, now)
+	return nil
 }
 
 // save writes the snapshot. It need not be durable: what is torn has a wrong
@@ -145,9 +165,12 @@ func (p *Partition) saveProducers(always bool) error {
 	return nil
 }
 
-// expireProducers forgets producers that have been silent for too long.
+// expireProducers forgets producers that have been silent for too long, and
+// aborted transactions that lie before the start of the log.
 func (p *Partition) expireProducers(now time.Time) {
 	p.appending.Lock()
 	defer p.appending.Unlock()
 	p.producers.state.Expire(now.Add(-producer.Expiration))
+	p.producers.state.Forget(p.log.Bounds().Start)
+	p.transactions.publish(p.producers.state)
 }

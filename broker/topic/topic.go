@@ -29,6 +29,8 @@ var (
 	ErrInvalidBatch = errors.New("invalid record batch")
 	// ErrMessageTooLarge: a batch is larger than max.message.bytes.
 	ErrMessageTooLarge = errors.New("message too large")
+	// ErrNoTransaction: a client sends a batch of a transaction that the coordinator knows nothing of.
+	ErrNoTransaction = errors.New("batch belongs to no ongoing transaction")
 	// ErrInvalidTimestamp: message.timestamp.before/after.max.ms is broken.
 	ErrInvalidTimestamp = errors.New("invalid timestamp")
 )
@@ -73,6 +75,9 @@ type Origin int
 const (
 	// FromClient: nothing is trusted; everything is checked, records are counted.
 	FromClient Origin = iota
+	// FromTransaction: as FromClient, and the caller has seen to it that the batch
+	// belongs to an ongoing transaction of which this partition is a part.
+	FromTransaction
 	// FromBroker: built by this process with package record; format checks are left out.
 	FromBroker
 )
