@@ -147,6 +147,7 @@ func (w *Worker) run() {
 		return
 	}
 	w.events.Event(slog.LevelInfo, "stopped")
+	w.logger.Info("deployment stopped")
 }
 
 // member is one membership, from Join to Leave; joined tells whether the group gave an assignment.
@@ -203,6 +204,7 @@ func (w *Worker) assign(membership context.Context, sessions []engine.Session, b
 	w.mu.Unlock()
 	w.setTrouble("group", nil)
 	if first {
+		w.logger.Info("deployment runs", "partitions", len(sessions))
 		close(w.assigned)
 	}
 	return now

@@ -20,7 +20,7 @@ func (g *consumerGroup) prepareRebalance(reason string) {
 	}
 	wasEmpty := g.state == StateEmpty
 	g.state = StatePreparingRebalance
-	g.c.log.Info("group rebalances", slog.String("group", g.id), slog.Int("generation", int(g.generation)),
+	g.c.log.Debug("group rebalances", slog.String("group", g.id), slog.Int("generation", int(g.generation)),
 		slog.Int("members", len(g.members)), slog.String("reason", reason))
 	g.c.wake(g.id)
 	if delay := g.c.initialDelay; wasEmpty && delay > 0 {

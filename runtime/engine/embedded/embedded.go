@@ -36,8 +36,9 @@ import (
 	"github.com/millstream-io/millstream/runtime/engine"
 )
 
-// Options set what New leaves at its default.
+// Options of an engine; the zero value is good for use.
 type Options struct {
+	// Logger takes what goes wrong and, at the debug level, every assignment; nil: nobody.
 	Logger *slog.Logger
 	// SessionTimeout and RebalanceTimeout are those of a member, as Kafka's
 	// session.timeout.ms and max.poll.interval.ms; defaults 30 s and 60 s. The latter is also how long
@@ -56,15 +57,10 @@ type embedded struct {
 }
 
 // New returns the engine over a broker's topics and groups.
-func New(topics *topic.Topics, groups *group.Coordinator) engine.Engine {
-	return NewWith(topics, groups, Options{})
-}
-
-// NewWith is New with options.
-func NewWith(topics *topic.Topics, groups *group.Coordinator, o Options) engine.Engine {
+func New(topics *topic.Topics, groups *group.Coordinator, o Options) engine.Engine {
 	return &embedded{
 		topics: topics, groups: groups,
-		log:     cmp.Or(o.Logger, slog.Default()),
+		log:     cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		session: cmp.Or(o.SessionTimeout, 30*time.Second),
 		rejoin:  cmp.Or(o.RebalanceTimeout, 60*time.Second),
 	}

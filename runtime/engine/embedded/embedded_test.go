@@ -48,7 +48,7 @@ func tryOpenLog(fs vfs.FS, dir string) (*log, error) {
 	if err != nil {
 		return nil, errors.Join(err, topics.Close(ctx))
 	}
-	return &log{topics: topics, groups: groups, engine: NewWith(topics, groups, Options{Logger: quiet})}, nil
+	return &log{topics: topics, groups: groups, engine: New(topics, groups, Options{Logger: quiet})}, nil
 }
 
 func (l *log) close(tb testing.TB) {

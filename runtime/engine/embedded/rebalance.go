@@ -133,7 +133,7 @@ func (m *member) take(partitions []group.TopicPartition) (settled bool, err erro
 			m.version++
 		})
 	}
-	m.e.log.Info("member has its assignment", slog.String("group", m.g.Name), slog.Int("partitions", len(wanted)),
+	m.e.log.Debug("member has its assignment", slog.String("group", m.g.Name), slog.Int("partitions", len(wanted)),
 		slog.Int("new", len(opened)), slog.Int("given_up", len(lost)))
 	m.release(lost)
 	// What was given up is free for others only in the next generation.
