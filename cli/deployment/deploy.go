@@ -54,7 +54,7 @@ deployment is a consumer group of its name, survives restarts of the server, and
 begins with records that come from now on. A record that the module rejects or crashes on goes to NAME.dlq.`,
 		Examples: `millstream deploy shout.wasm --name shout --from notes --to notes.loud --create-topics
 millstream deploy plugin:translate --name spanish --from notes --to notes.es --config to=es --start earliest
-millstream deploy plugin:route --name by-country --from orders --to es=orders.es --to fr=orders.fr`,
+millstream deploy plugin:route --name by-country --from orders --to es=orders.es --to fr=orders.fr --config on=field:country`,
 		Flags:    o.flags(),
 		Required: []string{"name", "from", "to"},
 		Complete: o.complete,

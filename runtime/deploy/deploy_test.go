@@ -115,6 +115,27 @@ func TestValidateAgainstTheManifest(t *testing.T) {
 	}
 }
 
+// A router sends records to whatever outputs its deployment has.
+func TestModuleWithoutDeclaredOutputsTakesThoseOfItsDeployment(t *testing.T) {
+	router := &module.Manifest{Name: "route"}
+	for _, c := range []struct {
+		name    string
+		outputs []Output
+		want    string
+	}{
+		{"names of its own", []Output{{"es", "notes.es"}, {"fr", "notes.fr"}}, ""},
+		{"a single topic", []Output{{Topic: "notes.es"}}, ""},
+		{"several topics without names", []Output{{Topic: "notes.es"}, {Topic: "notes.fr"}}, "write --to OUTPUT=notes.es"},
+		{"none", nil, "give one with --to"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := valid()
+			s.Outputs = c.outputs
+			wantError(t, s.WithDefaults(router).Validate(router), ErrInvalid, c.want)
+		})
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	s := Spec{Outputs: []Output{{Topic: "t"}}}.WithDefaults(nil)
 	if s.OnError != OnErrorDeadLetter || s.Start != "latest" || s.State != Running || s.Outputs[0].Name != "out" {

@@ -61,7 +61,7 @@ func (s Spec) EffectiveConfig(m *module.Manifest) map[string]string {
 
 // Validate checks what can be told of s, with its defaults, by itself and by its module's
 // manifest (nil: the module has none, and any config, asset and output name
-// goes). Errors wrap ErrInvalid and name the field and the fix.
+// goes; a manifest that declares no outputs takes any of these). Errors wrap ErrInvalid and name the field and the fix.
 func (s Spec) Validate(m *module.Manifest) error {
 	checks := []func() error{
 		func() error { return CheckName(s.Name) },
@@ -164,18 +164,25 @@ func (s Spec) checkInputs() error {
 }
 
 func (s Spec) checkOutputs(m *module.Manifest) error {
-	known := outputNames(m)
+	known, declared := outputNames(m), m != nil && len(m.Outputs) > 0
 	if len(s.Outputs) == 0 {
-		return invalid("deployment %q writes to no topic: give one with --to [OUTPUT=]TOPIC; the module's outputs: %s", s.Name, strings.Join(known, ", "))
+		fix := "give one with --to [OUTPUT=]TOPIC"
+		if declared {
+			fix += "; the module's outputs: " + strings.Join(known, ", ")
+		}
+		return invalid("deployment %q writes to no topic: %s", s.Name, fix)
 	}
 	if len(s.Outputs) > MaxOutputs {
 		return invalid("deployment %q has %d outputs, at most %d are allowed", s.Name, len(s.Outputs), MaxOutputs)
 	}
 	for i, o := range s.Outputs {
+		if o.Name == "" && !declared {
+			return invalid("output topic %q has no output name, and there are several: write --to OUTPUT=%s, with a name that the module knows it by", o.Topic, o.Topic)
+		}
 		if o.Name == "" {
 			return invalid("output topic %q has no output name, and the module has several: write --to OUTPUT=%s with OUTPUT one of %s", o.Topic, o.Topic, strings.Join(known, ", "))
 		}
-		if m != nil && !slices.Contains(known, o.Name) {
+		if declared && !slices.Contains(known, o.Name) {
 			return invalid("the module has no output %q%s; its outputs: %s", o.Name, suggestion(o.Name, known), strings.Join(known, ", "))
 		}
 		if err := CheckTopic("output", o.Topic); err != nil {
@@ -188,7 +195,8 @@ func (s Spec) checkOutputs(m *module.Manifest) error {
 	return nil
 }
 
-// outputNames are the outputs a module declares; without a manifest, or when it declares none, the one called "out".
+// outputNames are the outputs a module declares. One that declares none takes those
+// that its deployment names; a single topic without a name is then called "out".
 func outputNames(m *module.Manifest) []string {
 	if m == nil || len(m.Outputs) == 0 {
 		return []string{defaultOutputName}

@@ -81,7 +81,7 @@ type Manifest struct {
 	Toolchain   string       `json:"toolchain,omitempty" yaml:"toolchain,omitempty"`
 	Config      []ConfigKey  `json:"config,omitempty" yaml:"config,omitempty"`
 	Assets      []AssetKey   `json:"assets,omitempty" yaml:"assets,omitempty"`
-	Outputs     []OutputPort `json:"outputs,omitempty" yaml:"outputs,omitempty"` // empty: one output, "out"
+	Outputs     []OutputPort `json:"outputs,omitempty" yaml:"outputs,omitempty"` // empty: those that the deployment names
 }
 
 // ConfigKey documents one config value of a module.
