@@ -22,8 +22,8 @@ func (p protocol) Accept(key, version int16) wire.Verdict {
 	}
 }
 
-func (p protocol) Connect(remote, local net.Addr) wire.Session {
-	return session{p.service.Connect(remote, local)}
+func (p protocol) Connect(remote, local net.Addr, watch wire.Watch) wire.Session {
+	return session{p.service.Connect(remote, local, kafka.Watch(watch))}
 }
 
 type session struct{ session *kafka.Session }
@@ -32,4 +32,4 @@ func (s session) Serve(ctx context.Context, r wire.Request, dst []byte) (out []b
 	return s.session.Serve(ctx, r.Key, r.Version, r.ClientID, r.Body, dst)
 }
 
-func (s session) Close() {}
+func (s session) Close() { s.session.Close() }

@@ -15,7 +15,7 @@ const keyApiVersions = 18
 func apis() []api {
 	rows := []api{
 		{0, "Produce", 3, 13, 0, (*Service).produce, "acks=all after fsync; versions 0 to 2 are listed and not served: old librdkafka compresses only then; no transactions"},
-		{1, "Fetch", 4, 18, 4, (*Service).fetch, "long poll wakes on append; every fetch is a full one (session id 0)"},
+		{1, "Fetch", 4, 18, 4, (*Service).fetch, "long poll wakes on append; incremental fetches in sessions"},
 		{2, "ListOffsets", 1, 11, 1, (*Service).listOffsets, "all special timestamps; no tiered storage"},
 		{3, "Metadata", 0, 13, 0, (*Service).metadata, "creates topics where server and request allow it"},
 		{keyApiVersions, "ApiVersions", 0, 4, 0, (*Service).apiVersions, "no features finalized"},

@@ -13,37 +13,45 @@ import (
 
 // Versions in which the response of Fetch changed.
 const (
-	fetchLogStart  = 5
-	fetchSessions  = 7
-	fetchReplica   = 11
-	fetchFlexible  = 12
-	fetchTopicID   = 13
-	usualSizeBytes = 3 // bytes of the length of 16 KiB to 2 MiB
+	fetchLogStart    = 5
+	fetchWithSession = 7
+	fetchReplica     = 11
+	fetchFlexible    = 12
+	fetchTopicID     = 13
+	usualSizeBytes   = 3 // bytes of the length of 16 KiB to 2 MiB
 )
 
 // encode builds the response behind prefix.
 func (f *fetchPlan) encode(prefix []byte) {
 	f.bytes, f.failed = 0, false
+	topics := f.choose()
 	flexible := f.version >= fetchFlexible
 	b := kbin.AppendInt32(prefix, 0) // throttle time
-	if f.version >= fetchSessions {
+	if f.version >= fetchWithSession {
 		b = kbin.AppendInt16(b, f.errorCode)
-		b = kbin.AppendInt32(b, 0) // session id
+		b = kbin.AppendInt32(b, f.sessionID)
 	}
-	b = appendArrayLen(b, len(f.topics), flexible)
-	for i := range f.topics {
-		t := &f.topics[i]
+	b = appendArrayLen(b, topics, flexible)
+	for i := 0; i < len(f.partitions); {
+		p := f.partitions[i]
+		next, answered := f.sameTopic(i)
+		if answered == 0 {
+			i = next
+			continue
+		}
 		switch {
 		case f.version >= fetchTopicID:
-			b = kbin.AppendUuid(b, t.id)
+			b = kbin.AppendUuid(b, p.id)
 		case flexible:
-			b = kbin.AppendCompactString(b, t.name)
+			b = kbin.AppendCompactString(b, p.name)
 		default:
-			b = kbin.AppendString(b, t.name)
+			b = kbin.AppendString(b, p.name)
 		}
-		b = appendArrayLen(b, len(t.partitions), flexible)
-		for j := range t.partitions {
-			b = f.encodePartition(b, &t.partitions[j])
+		b = appendArrayLen(b, answered, flexible)
+		for ; i < next; i++ {
+			if f.partitions[i].answered {
+				b = f.encodePartition(b, f.partitions[i])
+			}
 		}
 		if flexible {
 			b = append(b, 0) // tags
@@ -53,6 +61,37 @@ func (f *fetchPlan) encode(prefix []byte) {
 		b = append(b, 0) // tags
 	}
 	f.out = b
+}
+
+// choose marks the partitions that are in the answer and counts their topics.
+// A topic whose partitions are not side by side is there as often as it is met.
+func (f *fetchPlan) choose() (topics int) {
+	for _, p := range f.partitions {
+		p.answered, p.bytes = !f.newsOnly || p.hasNews(f.committed), 0
+	}
+	for i := 0; i < len(f.partitions); {
+		next, answered := f.sameTopic(i)
+		if answered > 0 {
+			topics++
+		}
+		i = next
+	}
+	return topics
+}
+
+// sameTopic returns where the row of partitions of one topic ends that begins at i, and how many of it are in the answer.
+func (f *fetchPlan) sameTopic(i int) (next, answered int) {
+	first := f.partitions[i]
+	for next = i; next < len(f.partitions); next++ {
+		p := f.partitions[next]
+		if p.id != first.id || p.name != first.name {
+			break
+		}
+		if p.answered {
+			answered++
+		}
+	}
+	return next, answered
 }
 
 func appendArrayLen(b []byte, n int, flexible bool) []byte {
@@ -92,6 +131,9 @@ func (f *fetchPlan) encodePartition(b []byte, p *fetchPartition) []byte {
 		f.failed = true
 	}
 	o := offsetsOf(p, err)
+	if p.offsets = o; err != nil {
+		p.offsets = unknownOffsets() // so that the end of the error is news
+	}
 	binary.BigEndian.PutUint16(b[fixedAt:], uint16(code(err)))
 	binary.BigEndian.PutUint64(b[fixedAt+2:], uint64(o.HighWatermark))
 	binary.BigEndian.PutUint64(b[fixedAt+10:], uint64(o.LastStable))
@@ -129,7 +171,7 @@ func (f *fetchPlan) appendRecords(b []byte, p *fetchPartition, flexible bool) (o
 	from := len(b)
 	b, err = f.read(p, b)
 	n = len(b) - from
-	f.bytes += n
+	f.bytes, p.bytes = f.bytes+n, n
 	if !flexible {
 		binary.BigEndian.PutUint32(b[lengthAt:], uint32(n))
 		return b, n, err

@@ -46,7 +46,7 @@ func newGroupService(t *testing.T) *groupService {
 	})
 	s := &Service{Config: Config{NodeID: 1, AdvertisedHost: "broker", AdvertisedPort: 9092}, Topics: topics, Groups: groups, Logger: quiet}
 	at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9092}
-	return &groupService{T: t, session: s.Connect(at, at), topic: info}
+	return &groupService{T: t, session: s.Connect(at, at, nil), topic: info}
 }
 
 // ask sends a request through the bytes of a version and returns the response as that version reads it.

@@ -47,6 +47,8 @@ type Service struct {
 	// configChanges makes "read the configs, change some, write them back" one step.
 	configChanges sync.Mutex
 
+	fetchSessions fetchSessionLimits
+
 	lastTrouble atomic.Int64 // when the broker's own trouble was last logged, in ns
 
 	drainMade, drainClosed sync.Once
@@ -63,6 +65,19 @@ type Client struct {
 	localHost string // what the client has connected to
 	localPort int32
 	out       []byte // where the response in the making goes
+	watch     Watch
+	sessions  fetchSessions
+}
+
+// Watch returns a context that also ends when the client is gone, until stop.
+type Watch func(context.Context) (ctx context.Context, stop func())
+
+// attend is called by a handler that is about to wait.
+func (c *Client) attend(ctx context.Context) (context.Context, func()) {
+	if c.watch == nil {
+		return ctx, func() {}
+	}
+	return c.watch(ctx)
 }
 
 // handler answers one request. A nil response means that the client expects
@@ -91,13 +106,16 @@ type Session struct {
 	client  Client
 }
 
-// Connect begins a session.
-func (s *Service) Connect(remote, local net.Addr) *Session {
-	x := &Session{service: s}
+// Connect begins a session. watch may be nil.
+func (s *Service) Connect(remote, local net.Addr, watch Watch) *Session {
+	x := &Session{service: s, client: Client{watch: watch}}
 	x.client.Host, _ = splitAddress(remote)
 	x.client.localHost, x.client.localPort = splitAddress(local)
 	return x
 }
+
+// Close ends a session.
+func (x *Session) Close() { x.client.sessions.close(x.service) }
 
 func splitAddress(a net.Addr) (host string, port int32) {
 	host, p, err := net.SplitHostPort(a.String())

@@ -51,7 +51,7 @@ func (c *conn) serve(ctx context.Context) {
 			logger.Error("request handler panicked", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	c.session = c.server.o.Handler.Connect(c.nc.RemoteAddr(), c.nc.LocalAddr())
+	c.session = c.server.o.Handler.Connect(c.nc.RemoteAddr(), c.nc.LocalAddr(), c.watch)
 	defer c.session.Close()
 	for {
 		err := c.exchange(ctx)
@@ -65,7 +65,7 @@ func (c *conn) serve(ctx context.Context) {
 
 func logEnd(logger *slog.Logger, err error, closing bool) {
 	switch {
-	case errors.Is(err, io.EOF), closing, errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, io.EOF), errors.Is(err, ErrClientGone), closing, errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
 		logger.Debug("connection ended", "reason", err)
 	default:
 		logger.Info("connection closed", "reason", err)

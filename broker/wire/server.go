@@ -25,6 +25,9 @@ import (
 // ErrServerClosed is returned by Serve once Close has been called.
 var ErrServerClosed = errors.New("server is closed")
 
+// ErrClientGone is the cause of a context of Watch that has ended because nobody waits for the answer.
+var ErrClientGone = errors.New("client closed the connection")
+
 // Verdict says what is done with a request, by its key and version.
 type Verdict int
 
@@ -43,9 +46,16 @@ const (
 type Handler interface {
 	// Accept decides on a request before its body is looked at.
 	Accept(key, version int16) Verdict
-	// Connect begins the session of a connection.
-	Connect(remote, local net.Addr) Session
+	// Connect begins the session of a connection. The session may call watch
+	// while it serves a request.
+	Connect(remote, local net.Addr, watch Watch) Session
 }
+
+// Watch is for requests that wait for something to happen: it returns a
+// context that also ends, with ErrClientGone, when the client closes or loses
+// its connection, until stop is called. Stop must be called before the request
+// is answered.
+type Watch func(context.Context) (ctx context.Context, stop func())
 
 // Session is one connection of a Handler. It is used by one goroutine.
 type Session interface {

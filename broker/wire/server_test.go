@@ -22,8 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // echo answers every request with its body. The client id tells it to do otherwise.
 type echo struct {
 	sessions atomic.Int32
-	waiting  chan struct{} // one value for each request that waits
-	release  chan struct{} // closed: whoever waits goes on
+	waiting  chan struct{}         // one value for each request that waits
+	release  chan struct{}         // closed: whoever waits goes on
+	waits    func(context.Context) // how the client "watch" waits
 }
 
 func (e *echo) Accept(key, version int16) Verdict {
@@ -36,9 +37,15 @@ func (e *echo) Accept(key, version int16) Verdict {
 	return Answer
 }
 
-func (e *echo) Connect(_, _ net.Addr) Session { e.sessions.Add(1); return &echoSession{e} }
+func (e *echo) Connect(_, _ net.Addr, watch Watch) Session {
+	e.sessions.Add(1)
+	return &echoSession{e, watch}
+}
 
-type echoSession struct{ *echo }
+type echoSession struct {
+	*echo
+	watch Watch
+}
 
 func (s *echoSession) Close() { s.sessions.Add(-1) }
 
@@ -50,6 +57,11 @@ func (s *echoSession) Serve(ctx context.Context, r Request, dst []byte) ([]byte,
 		return dst, true, errors.New("this session is over")
 	case "panic":
 		panic("a bug")
+	case "watch":
+		ctx, stop := s.watch(ctx)
+		s.waiting <- struct{}{}
+		s.waits(ctx)
+		stop()
 	case "wait":
 		s.waiting <- struct{}{}
 		select {
