@@ -50,7 +50,24 @@ func arrange(root []*cli.Command, args []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if helpAsked(flags, flagsOf(current)) {
+		// With arguments the library would look for help about the first of them.
+		return append(path, "--help"), nil
+	}
 	return slices.Concat(path, flags, []string{"--"}, arguments), nil
+}
+
+// helpAsked looks for a help flag among flags and their values.
+func helpAsked(flags []string, known map[string]bool) bool {
+	for i := 0; i < len(flags); i++ {
+		if help(flags[i]) {
+			return true
+		}
+		if known[strings.TrimLeft(flags[i], "-")] {
+			i++ // its value
+		}
+	}
+	return false
 }
 
 // partition divides what follows a command into its flags, with their values, and its arguments.

@@ -40,8 +40,10 @@ func TestArrange(t *testing.T) {
 		{"topic create topic", "topic create -- topic"},
 		{"topic", "topic"},
 		{"topic --help", "topic --help"},
-		{"help topic create", "topic create --help --"},
-		{"build dir --help", "build --help -- dir"},
+		{"help topic create", "topic create --help"},
+		{"build dir --help", "build --help"},
+		{"build dir --name x -h --json", "build --help"},
+		{"build dir --name -h", "build --name -h -- dir"},
 		{"--help", "--help"},
 	} {
 		got, err := arrange(tree(), strings.Fields(tc.line))
