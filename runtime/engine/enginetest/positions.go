@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -11,6 +12,7 @@ func positionTests() []test {
 	return []test{
 		{name: "start/positions", run: startPositions},
 		{name: "start/latest is settled once", run: latestIsSettled},
+		{name: "start/new partitions from their beginning", run: grownIsReadFromItsBeginning},
 		{name: "start/committed offset wins", run: committedWins},
 		{name: "position/commit and come back", run: commitAndComeBack},
 		{name: "position/abort goes back", run: abortGoesBack},
@@ -70,6 +72,27 @@ func latestIsSettled(e *env) {
 	e.Produce(e, "in", 0, "none", numbered("meanwhile", 0, 1))
 	s, _ := e.session(g)
 	e.wantValues(e.pollValues(s, 1), "meanwhile-0")
+}
+
+// grownIsReadFromItsBeginning: "latest" is about the records that were there when the group began, not
+// about a partition that came, and got records, while nobody was looking.
+func grownIsReadFromItsBeginning(e *env) {
+	e.topic("in", 1)
+	e.topic("out", 1)
+	e.Produce(e, "in", 0, "none", numbered("before", 0, 2))
+	for _, start := range []engine.Start{{Kind: engine.StartLatest}, {Kind: engine.StartOffset, Offset: 2}} {
+		g := group()
+		g.Name, g.Start = fmt.Sprintf("g%d", start.Kind), start
+		partitions := len(e.records("in"))
+		m := e.join(g)
+		e.sessions(m, partitions)
+		e.must(m.Leave(e.ctx))
+		e.Grow(e, "in", partitions+1)
+		e.Produce(e, "in", int32(partitions), "none", numbered("meanwhile", 0, 1))
+		m = e.join(g)
+		e.wantValues(e.pollValues(e.sessions(m, partitions+1)[partitions], 1), "meanwhile-0")
+		e.must(m.Leave(e.ctx))
+	}
 }
 
 func committedWins(e *env) {
