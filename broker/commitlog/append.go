@@ -33,7 +33,7 @@ func (l *Log) Append(batches []byte, leaderEpoch int32) (Appended, error) {
 		return Appended{}, err
 	}
 	active := l.segments.Load().active()
-	if l.activeAge.mustRoll(l.config.Load(), active, len(batches), base+offsets, timestamp) {
+	if l.rollBegun || l.activeAge.mustRoll(l.config.Load(), active, len(batches), base+offsets, timestamp) {
 		if err := l.roll(); err != nil {
 			return Appended{}, err
 		}
@@ -100,6 +100,9 @@ func (a activeAge) mustRoll(c *Config, active *segment.Segment, n int, end, time
 // roll begins a new segment at the end. The old one is synced by the next
 // WaitDurable, together with the new one: an append does not wait for the disk.
 func (l *Log) roll() error {
+	// Should a part of the files be created and then the disk be full, nothing more may be appended
+	// to the old segment: a crash would leave a new one that begins in the middle of it.
+	l.rollBegun = true
 	s, err := segment.Create(l.segmentOptions(), l.end.Load())
 	if err != nil {
 		return fmt.Errorf("begin a new segment: %w", err)
@@ -108,6 +111,7 @@ func (l *Log) roll() error {
 	l.dirDirty.Store(true)
 	l.replaceList(func(list segmentList) segmentList { return append(list, s) })
 	l.activeAge = activeAge{segment.NoTimestamp, time.Now()}
+	l.rollBegun = false
 	return nil
 }
 

@@ -308,6 +308,27 @@ func TestFailedSyncIsForGood(t *testing.T) {
 	expectEntries(t, open(t, mem.CrashClone(0), Config{}), "0=safe")
 }
 
+// A new segment of which only the log file could be created must not be
+// overtaken by an append to the old one: after a restart both would hold its offset.
+func TestHalfDoneRoll(t *testing.T) {
+	mem := vfs.NewMem()
+	fs := &vfs.Fault{FS: mem}
+	l := open(t, fs, Config{SegmentBytes: 200})
+	mustAppend(t, l, batch(1, strings.Repeat("a", 50)))
+	fs.Decide = vfs.FailNth(1, func(op vfs.Op) bool {
+		return op.Kind == vfs.OpCreate && strings.HasSuffix(op.Path, segment.IndexSuffix)
+	},
+		fmt.Errorf("create: %w", vfs.ErrNoSpace))
+	if _, err := l.Append(batch(2, strings.Repeat("b", 150)), 0); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Fatalf("append that needs a new segment on a full disk: %v", err)
+	}
+	mustAppend(t, l, batch(2, "c"))
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expectEntries(t, open(t, mem, Config{}), "0="+strings.Repeat("a", 50), "1=c")
+}
+
 func TestFullDisk(t *testing.T) {
 	mem := vfs.NewMem()
 	l := open(t, mem, Config{})

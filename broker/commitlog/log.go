@@ -29,6 +29,7 @@ type Log struct {
 	// appendMu is held by whoever appends or rolls.
 	appendMu  sync.Mutex
 	activeAge activeAge
+	rollBegun bool // the next append has to roll: see roll
 
 	// metaMu is held by whoever changes the checkpoint or takes segments away.
 	metaMu sync.Mutex

@@ -46,6 +46,8 @@ func openProducers(ctx context.Context, fsys vfs.FS, dir string, log *commitlog.
 		if err := errors.Join(fsys.Remove(filepath.Join(dir, snapshotName)), fsys.SyncDir(dir)); err != nil {
 			return nil, fmt.Errorf("remove outdated producer snapshot: %w", err)
 		}
+	case stored.End() < bounds.Start:
+		// What lies between was deleted. Sequences from before it would make the next batch of a producer seem to come too early.
 	default:
 		p.state, p.saved = stored, stored.End()
 	}
