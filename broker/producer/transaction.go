@@ -125,3 +125,13 @@ func (s *State) Open(producerID int64) (epoch int16, first int64, ok bool) {
 	}
 	return p.epoch, first, true
 }
+
+// OpenTransactions lists the producers that have an open transaction, in the order in which those began.
+func (s *State) OpenTransactions() []Info {
+	out := make([]Info, 0, len(s.open))
+	for _, o := range s.open {
+		p := s.producers[o.producerID]
+		out = append(out, Info{ProducerID: o.producerID, Epoch: p.epoch, LastSequence: -1, Updated: time.UnixMilli(p.updated), FirstOpen: o.first})
+	}
+	return out
+}

@@ -86,3 +86,10 @@ func (p *Partition) Producers() []producer.Info {
 
 // Partitions returns every partition of every topic that is not offline.
 func (t *Topics) Partitions() []*Partition { return t.allPartitions() }
+
+// OpenTransactions lists the producers that have an open transaction in the partition.
+func (p *Partition) OpenTransactions() []producer.Info {
+	p.appending.Lock()
+	defer p.appending.Unlock()
+	return p.producers.state.OpenTransactions()
+}

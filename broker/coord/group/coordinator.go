@@ -41,6 +41,8 @@ type Coordinator struct {
 	groups map[string]*consumerGroup
 	closed bool
 
+	transactions transactions
+
 	watchMu  sync.Mutex
 	watchers map[string]map[chan<- struct{}]int
 }
@@ -94,6 +96,9 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 }
 
 func (c *Coordinator) replayed(shard int, e entry) {
+	if c.replayedTransaction(shard, &e) {
+		return
+	}
 	g := c.groups[e.group]
 	if g == nil {
 		g = newConsumerGroup(c, e.group, shard)

@@ -77,6 +77,11 @@ func (c *Coordinator) ForgetTopic(ctx context.Context, name string) error {
 					entries = append(entries, offsetTombstone(g.id, tp))
 				}
 			}
+			for tp := range g.held.partitions() {
+				if _, ok := g.offsets[tp]; !ok && tp.Topic == name {
+					entries = append(entries, offsetTombstone(g.id, tp))
+				}
+			}
 			if err := g.write(entries...); err != nil {
 				return err
 			}
@@ -134,11 +139,11 @@ func (g *consumerGroup) expire(now time.Time) error {
 		if g.state == StateEmpty && g.emptySince.After(since) {
 			since = g.emptySince
 		}
-		if !subscribed[tp.Topic] && now.Sub(since) >= g.c.offsetsRetention {
+		if !subscribed[tp.Topic] && !g.held.has(tp) && now.Sub(since) >= g.c.offsetsRetention {
 			entries = append(entries, offsetTombstone(g.id, tp))
 		}
 	}
-	if g.state == StateEmpty && len(g.pending) == 0 && len(entries) == len(g.offsets) {
+	if g.state == StateEmpty && len(g.pending) == 0 && len(g.held) == 0 && len(entries) == len(g.offsets) {
 		if now.Sub(g.emptySince) < g.c.offsetsRetention {
 			return g.write(entries...)
 		}

@@ -30,6 +30,7 @@ type entry struct {
 	offset    Offset
 	metadata  storedGroup
 	tombstone bool
+	txn       txnEntry
 }
 
 // storedGroup is what a group's metadata record keeps: enough to go on with the

@@ -140,10 +140,14 @@ func (j *topicJournal) replay(ctx context.Context, shard int, f func(entry)) (in
 }
 
 func (j *topicJournal) replayBatch(shard int, b []byte, h *record.Header, scratch []byte, f func(entry)) ([]byte, error) {
-	if h.Control() {
-		return scratch, nil
-	}
 	if err := record.CheckCRC(b); err != nil {
+		return scratch, err
+	}
+	if h.Control() {
+		m, ends, err := record.ParseMarker(b)
+		if ends {
+			f(entry{txn: txnEntry{producerID: h.ProducerID, marker: &m}})
+		}
 		return scratch, err
 	}
 	it, scratch, err := record.Iterate(b, scratch, maxJournalBatchBytes)
@@ -157,6 +161,7 @@ func (j *topicJournal) replayBatch(shard int, b []byte, h *record.Header, scratc
 			j.unreadable(shard, r.Offset, err)
 			continue
 		}
+		e.txn = txnEntry{transactional: h.Transactional(), producerID: h.ProducerID, position: r.Offset}
 		f(e)
 	}
 	return scratch, it.Err()

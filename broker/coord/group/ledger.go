@@ -1,5 +1,7 @@
 package group
 
+import "math"
+
 // ledger is what the journal keeps of a group. Only apply changes it, with
 // entries that are in the journal.
 type ledger struct {
@@ -8,12 +10,20 @@ type ledger struct {
 	shard   int
 
 	offsets  map[TopicPartition]Offset
+	held     heldOffsets  // of open transactions
 	stored   *storedGroup // nil: no metadata record
 	appended int64        // position of the shard behind the group's last entry
 }
 
 // apply changes what is durable of a group, from an entry that is in the journal.
 func (l *ledger) apply(e entry) {
+	if e.isOffset && e.txn.transactional {
+		l.held = l.held.hold(&e)
+		return
+	}
+	if e.isOffset {
+		l.held.supersede(e.partition, math.MaxInt64)
+	}
 	switch {
 	case e.isOffset && e.tombstone:
 		delete(l.offsets, e.partition)
@@ -47,6 +57,11 @@ func (l *ledger) tombstones() []entry {
 	entries := make([]entry, 0, len(l.offsets)+1)
 	for tp := range l.offsets {
 		entries = append(entries, offsetTombstone(l.group, tp))
+	}
+	for tp := range l.held.partitions() {
+		if _, ok := l.offsets[tp]; !ok {
+			entries = append(entries, offsetTombstone(l.group, tp))
+		}
 	}
 	if l.stored != nil {
 		entries = append(entries, groupTombstone(l.group))

@@ -1,0 +1,146 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/record"
+	"github.com/millstream-io/millstream/broker/topic"
+)
+
+// End commits or aborts the producer's transaction. The decision is durable on
+// return, and its markers are, too, unless a partition takes no writes: then
+// they follow as soon as it does. It returns the producer to go on with,
+// which has another epoch for V2.
+func (c *Coordinator) End(ctx context.Context, id string, p Producer, commit bool, v Version) (Producer, error) {
+	t, err := c.find(id)
+	if err != nil {
+		return NoProducer, err
+	}
+	t.mu.Lock()
+	done, err := t.end(p, commit, v)
+	if err == nil && t.dead {
+		err = fmt.Errorf("%w: transactional id %q is unknown", ErrUnknownProducer, id)
+	}
+	if err == nil && !done {
+		err = c.decide(ctx, t, commit, v)
+	}
+	after, last := t.producer, t.last
+	if t.next.ID >= 0 {
+		after = t.next
+	}
+	t.mu.Unlock()
+	switch {
+	case err != nil:
+		return NoProducer, fmt.Errorf("transaction %q: %w", id, err)
+	case done:
+		err = c.journal.waitDurable(ctx, last)
+	default:
+		err = c.finish(ctx, t)
+	}
+	if err != nil {
+		return NoProducer, err
+	}
+	return after, nil
+}
+
+// decide writes down how the producer ends its transaction; the lock is held.
+func (c *Coordinator) decide(ctx context.Context, t *transaction, commit bool, v Version) error {
+	nextID := int64(-1)
+	if v == V2 && t.exhausted() {
+		var err error
+		if nextID, err = c.topics.Metadata().NewProducerID(ctx); err != nil {
+			return err
+		}
+	}
+	next := t.prepare(commit, v == V2, nextID, time.Now())
+	next.version = v
+	return c.change(t, &next)
+}
+
+// finish makes a decision durable and carries it out. An error says that the
+// decision may not survive. If it cannot be carried out now, it is tried
+// again in the background.
+func (c *Coordinator) finish(ctx context.Context, t *transaction) error {
+	t.mu.RLock()
+	last := t.last
+	t.mu.RUnlock()
+	// Once it is in the journal it is carried out, whether the caller waits for it or not.
+	durable := context.WithoutCancel(ctx)
+	if err := c.journal.waitDurable(durable, last); err != nil {
+		return err
+	}
+	if err := c.carryOut(durable, t); err != nil {
+		c.log.Warn("transaction is not ended in all partitions yet; it is tried again", "transactional_id", t.id, "error", err)
+		c.spawn(func() { c.keepTrying(t) })
+	}
+	return nil
+}
+
+func (c *Coordinator) keepTrying(t *transaction) {
+	ticker := time.NewTicker(retryInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-ticker.C:
+			if c.carryOut(c.ctx, t) == nil {
+				c.log.Info("transaction is ended in all partitions", "transactional_id", t.id)
+				return
+			}
+		}
+	}
+}
+
+// carryOut writes the markers of a prepared transaction that are missing and,
+// once they are durable, that it is complete.
+func (c *Coordinator) carryOut(ctx context.Context, t *transaction) error {
+	t.mu.RLock()
+	m := t.metadata
+	t.mu.RUnlock()
+	var wait sync.WaitGroup
+	errs := make([]error, len(m.partitions))
+	for i, tp := range sorted(m.partitions) {
+		wait.Go(func() {
+			errs[i] = c.mark(ctx, tp, m.producer, record.Marker{Commit: m.state == StatePrepareCommit})
+		})
+	}
+	wait.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := t.complete(time.Now())
+	return c.change(t, &next)
+}
+
+// mark ends a producer's transaction in a partition, durably. There is nothing to
+// end in a partition that has no batch of it, that is gone, or that cannot be read any more.
+func (c *Coordinator) mark(ctx context.Context, tp Partition, p Producer, m record.Marker) error {
+	if tp.Topic == group.OffsetsTopic {
+		return c.offsets.EndTransaction(ctx, tp.Partition, p.ID, p.Epoch, m)
+	}
+	part, err := c.topics.Partition(tp.Topic, tp.Partition)
+	if err != nil {
+		return ignoreLost(err)
+	}
+	return ignoreLost(appendMarker(ctx, part, p, m))
+}
+
+func appendMarker(ctx context.Context, part *topic.Partition, p Producer, m record.Marker) error {
+	end := part.Offsets().LogEnd // an earlier attempt may have written what is not durable yet
+	if _, _, open := part.OpenTransaction(p.ID); open {
+		at, err := part.Append(ctx, record.AppendMarker(nil, p.ID, p.Epoch, m, time.Now().UnixMilli()), topic.FromBroker)
+		if err != nil {
+			return fmt.Errorf("write the marker of %s-%d: %w", part.Topic(), part.Index(), err)
+		}
+		end = at.LastOffset + 1
+	}
+	return part.WaitDurable(ctx, end)
+}
