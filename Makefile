@@ -8,7 +8,7 @@ LDFLAGS   := -s -w -X main.version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)'
 GOSOURCES := $(shell find broker runtime cli sdk plugins -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build plugins demo test race bench lint fuzz interop examples clean help
+.PHONY: all build plugins demo test race bench lint fuzz crash interop examples suite-librdkafka suite-kgo clean help
 
 all: build
 
@@ -56,14 +56,23 @@ fuzz: ## every fuzz target for FUZZTIME
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz' || true); do \
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
 
+crash: ## every state that a power cut, a failing disk or a flipped bit may leave (about three minutes on two cores)
+	$(GO) test -count=1 -timeout 15m -v ./broker/crashtest -crash.states 100000 -crash.failures 10000 -crash.flips 20000
+
 interop: build ## unmodified Kafka clients against the real binary (kcat, python, node: what is missing is skipped aloud)
 	$(GO) test -count=1 -v -run TestInterop ./cli/...
 
 examples: build ## every example, as its README tells
 	$(GO) test -count=1 -v -run TestExamples ./cli/...
 
+suite-librdkafka: build ## librdkafka's own tests against the binary (fetched by npm, built once; needs a C compiler)
+	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream $(GO) test -count=1 -v -timeout 60m -run '^TestLibrdkafka$$' ./broker/suites
+
+suite-kgo: build ## the tests of franz-go's kgo against the binary
+	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
+
 clean:
 	rm -rf bin plugins/dist/*.wasm plugins/dist/*.gz
 
 help:
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
