@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 
 	"github.com/millstream-io/millstream/runtime/host/compile"
 	"github.com/millstream-io/millstream/runtime/module"
@@ -24,24 +26,11 @@ func (h *Host) Compile(ctx context.Context, wasm []byte, l Limits) (*Program, er
 		return nil, err
 	}
 	key := programKey{digest: module.DigestOf(wasm), stackDepth: limits.StackDepth}
-	c, first, err := h.acquire(key)
+	c, err := h.shared(ctx, key, wasm, limits)
 	if err != nil {
 		return nil, err
 	}
-	if first {
-		c.report, c.module, c.err = h.build(ctx, wasm, limits)
-		close(c.ready)
-	}
-	select {
-	case <-c.ready:
-	case <-ctx.Done():
-		h.release(ctx, c)
-		return nil, context.Cause(ctx)
-	}
 	p := &Program{host: h, compiled: c, limits: limits}
-	if c.err != nil {
-		return nil, errors.Join(c.err, p.Close(ctx))
-	}
 	if c.report.MemoryMin > limits.MemoryBytes {
 		refusal := &module.Refusal{
 			Reason:   fmt.Sprintf("module wants %d bytes of memory at its start, its limit is %d", c.report.MemoryMin, limits.MemoryBytes),
@@ -51,6 +40,33 @@ func (h *Host) Compile(ctx context.Context, wasm []byte, l Limits) (*Program, er
 		return nil, errors.Join(refusal, p.Close(ctx))
 	}
 	return p, nil
+}
+
+// shared returns the code of key with one more user, built by the first who asks.
+func (h *Host) shared(ctx context.Context, key programKey, wasm []byte, limits Limits) (*compiled, error) {
+	for {
+		c, first, err := h.acquire(key)
+		if err != nil {
+			return nil, err
+		}
+		if first {
+			c.report, c.module, c.err = h.build(ctx, wasm, limits)
+			c.abandoned = c.err != nil && ctx.Err() != nil
+			close(c.ready)
+		}
+		select {
+		case <-c.ready:
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), h.release(ctx, c))
+		}
+		if c.err == nil {
+			return c, nil
+		}
+		if err := h.release(ctx, c); err != nil || first || !c.abandoned {
+			return nil, errors.Join(c.err, err)
+		}
+		// Who built it went away; that is no reason for those who stay.
+	}
 }
 
 // acquire returns the entry of key with one more user; first tells that the caller has to build it.
@@ -97,7 +113,38 @@ func (h *Host) build(ctx context.Context, wasm []byte, l Limits) (*module.Report
 	if err != nil {
 		return nil, nil, fmt.Errorf("module %s: %w", report.Digest.Short(), err)
 	}
+	if err := h.checkImports(code); err != nil {
+		return nil, nil, errors.Join(err, code.Close(ctx))
+	}
 	return report, code, nil
+}
+
+// checkImports refuses functions that the host gives with other types, which the
+// engine would find only when it makes an instance.
+func (h *Host) checkImports(code wazero.CompiledModule) error {
+	for _, f := range code.ImportedFunctions() {
+		from, name, _ := f.Import()
+		given := h.runtime.Module(from).ExportedFunctionDefinitions()[name]
+		if given == nil || !slices.Equal(f.ParamTypes(), given.ParamTypes()) || !slices.Equal(f.ResultTypes(), given.ResultTypes()) {
+			return &module.Refusal{
+				Reason:   fmt.Sprintf("imports %s.%s with the type %s, which the host does not give it", from, name, signature(f)),
+				Position: -1,
+				Fix:      "build it with an SDK or compiler for this version of the interface",
+			}
+		}
+	}
+	return nil
+}
+
+func signature(f api.FunctionDefinition) string {
+	list := func(types []api.ValueType) string {
+		names := make([]string, len(types))
+		for i, t := range types {
+			names[i] = api.ValueTypeName(t)
+		}
+		return "(" + strings.Join(names, ", ") + ")"
+	}
+	return list(f.ParamTypes()) + " → " + list(f.ResultTypes())
 }
 
 // machineCode is the one door to the compiler. wasm has passed the check and

@@ -24,6 +24,8 @@ type compiled struct {
 	report *module.Report
 	module wazero.CompiledModule
 	err    error
+	// abandoned: err came of the end of its builder's context.
+	abandoned bool
 }
 
 func (c *compiled) failed() bool {
