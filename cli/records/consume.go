@@ -3,10 +3,9 @@ package records
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -24,12 +23,22 @@ type consumeOptions struct {
 	brokers      connect.Brokers
 	topic        string
 	from         string
+	at           string
+	until        string
+	last         int
+	grep         string
+	isolation    string
 	count        int64
 	follow       bool
 	partition    int
+	keys         bool
 	keySeparator string
 	headers      bool
 	timestamps   bool
+
+	pattern *regexp.Regexp // of grep; nil: every record
+	scanned int64
+	matched int64
 }
 
 // NewConsume makes the command.
@@ -40,21 +49,14 @@ func NewConsume(env *command.Env) *cli.Command {
 		Args: "TOPIC", MinArgs: 1, MaxArgs: 1,
 		Description: `Prints the value of each record as a line, from --from to where the topic ends now; with --follow
 it goes on until Ctrl-C. Order holds within a partition. Bytes are printed as they are, except to a terminal, where control characters
-are escaped. It joins no consumer group and commits nothing.`,
+are escaped. Records of transactions that are open or were aborted are left out, unless --isolation says otherwise; where the oldest
+open transaction begins, the topic ends. It joins no consumer group and commits nothing.`,
 		Examples: `millstream consume notes
-millstream consume notes --from 10m --follow
-millstream consume notes --from 2026-11-21T13:00:00Z --count 100 --json
-millstream consume notes --key-separator ': ' --headers`,
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "from", Usage: "`POSITION`: start, end, an offset, an RFC 3339 time, or a duration ago such as 10m", Value: "start", Destination: &o.from},
-			&cli.Int64Flag{Name: "count", Aliases: []string{"n"}, Usage: "stop after `NUMBER` records", DefaultText: "no limit", Destination: &o.count},
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for new records at the end", Destination: &o.follow, DisableDefaultText: true},
-			&cli.IntFlag{Name: "partition", Usage: "only this partition `NUMBER`", Value: stream.AllPartitions, DefaultText: "all", Destination: &o.partition},
-			&cli.StringFlag{Name: "key-separator", Usage: "print the key and this `TEXT` before the value; \\t is a tab", Destination: &o.keySeparator},
-			&cli.BoolFlag{Name: "headers", Usage: "print headers as NAME=VALUE,… and a tab first", Destination: &o.headers, DisableDefaultText: true},
-			&cli.BoolFlag{Name: "timestamps", Usage: "print the event time and a tab first", Destination: &o.timestamps, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+millstream consume notes --last 10 --follow
+millstream consume notes --at 2026-11-21T13:00:00Z --until 2026-11-21T14:00:00Z --json
+millstream consume notes --grep 'order-(17|18)' --keys --timestamps
+millstream consume notes --from 1500 --partition 0 --count 100 --key-separator ': ' --headers`,
+		Flags:    o.flags(),
 		Complete: topic.Names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.topic = args[0]
@@ -63,18 +65,78 @@ millstream consume notes --key-separator ': ' --headers`,
 	})
 }
 
+func (o *consumeOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "from", Usage: "`POSITION`: start, end, an offset, an RFC 3339 time, or a duration ago such as 10m", DefaultText: "start", Destination: &o.from},
+		&cli.StringFlag{Name: "at", Usage: "begin with the records of this `TIME`: RFC 3339, a duration ago, or milliseconds since 1970", Destination: &o.at},
+		&cli.StringFlag{Name: "until", Usage: "end before this `POSITION`, written as for --from", DefaultText: "end", Destination: &o.until},
+		&cli.IntFlag{Name: "last", Usage: "the newest `NUMBER` records of all partitions together, in the order of their timestamps", Destination: &o.last, DefaultText: "all"},
+		&cli.StringFlag{Name: "grep", Usage: "only records whose key or value matches this `REGEX` (RE2)", Destination: &o.grep},
+		&cli.Int64Flag{Name: "count", Aliases: []string{"n"}, Usage: "stop after `NUMBER` printed records", DefaultText: "no limit", Destination: &o.count},
+		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for new records at the end", Destination: &o.follow, DisableDefaultText: true},
+		&cli.IntFlag{Name: "partition", Usage: "only this partition `NUMBER`", Value: stream.AllPartitions, DefaultText: "all", Destination: &o.partition},
+		&cli.StringFlag{Name: "isolation", Usage: "`LEVEL`: read_committed or read_uncommitted", Value: "read_committed", Destination: &o.isolation},
+		&cli.BoolFlag{Name: "keys", Usage: "print the key and a tab before the value", Destination: &o.keys, DisableDefaultText: true},
+		&cli.StringFlag{Name: "key-separator", Usage: "print the key and this `TEXT` before the value; \\t is a tab", Destination: &o.keySeparator},
+		&cli.BoolFlag{Name: "headers", Usage: "print headers as NAME=VALUE,… and a tab first", Destination: &o.headers, DisableDefaultText: true},
+		&cli.BoolFlag{Name: "timestamps", Usage: "print the event time and a tab first", Destination: &o.timestamps, DisableDefaultText: true},
+		o.brokers.Flag(),
+	}
+}
+
+// maxLast is the largest --last: the records are held in memory until they are in order.
+const maxLast = 1_000_000
+
+// request checks the flags and says what to read.
+func (o *consumeOptions) request(now time.Time) (stream.Request, error) {
+	r := stream.Request{Topic: o.topic, Partition: int32(o.partition), Follow: o.follow, Last: o.last}
+	var err error
+	switch {
+	case o.count < 0:
+		return r, command.Usagef("--count %d is negative", o.count)
+	case o.partition < stream.AllPartitions:
+		return r, command.Usagef("--partition %d is negative", o.partition)
+	case o.last < 0 || o.last > maxLast:
+		return r, command.Usagef("--last %d is not from 1 to %d", o.last, maxLast)
+	case o.from != "" && o.at != "":
+		return r, command.Usagef("--from and --at exclude each other")
+	case o.last > 0 && (o.from != "" || o.at != "" || o.until != ""):
+		return r, command.Usagef("--last counts back from the end: it does not go with --from, --at and --until")
+	case o.until != "" && o.follow:
+		return r, command.Usagef("--until and --follow exclude each other")
+	}
+	if r.From, err = stream.ParsePosition(o.from, now); err != nil {
+		return r, command.Usagef("--from: %w", err)
+	}
+	if o.at != "" {
+		if r.From, err = stream.ParseTime(o.at, now); err != nil {
+			return r, command.Usagef("--at: %w", err)
+		}
+	}
+	if o.until != "" {
+		until, err := stream.ParsePosition(o.until, now)
+		if err != nil {
+			return r, command.Usagef("--until: %w", err)
+		}
+		r.Until = &until
+	}
+	if r.Isolation, err = stream.ParseIsolation(o.isolation); err != nil {
+		return r, command.Usagef("--isolation: %w", err)
+	}
+	if o.grep != "" {
+		if o.pattern, err = regexp.Compile(o.grep); err != nil {
+			return r, command.Usagef("--grep: %w", err)
+		}
+	}
+	return r, nil
+}
+
 func (o *consumeOptions) run(ctx context.Context) error {
-	from, err := stream.ParsePosition(o.from, time.Now())
+	request, err := o.request(time.Now())
 	if err != nil {
-		return command.Usagef("--from: %w", err)
+		return err
 	}
-	if o.count < 0 {
-		return command.Usagef("--count %d is negative", o.count)
-	}
-	if o.partition < stream.AllPartitions {
-		return command.Usagef("--partition %d is negative", o.partition)
-	}
-	if from.Kind == stream.End && !o.follow {
+	if request.From.Kind == stream.End && !o.follow {
 		o.env.Notef("nothing to print: --from end without --follow; add --follow to wait for new records\n")
 	}
 	if o.follow {
@@ -82,31 +144,41 @@ func (o *consumeOptions) run(ctx context.Context) error {
 		ctx, cancel = o.env.UntilOutClosed(ctx)
 		defer cancel()
 	}
-	client, err := o.brokers.Open(ctx, stream.Options()...)
+	client, err := o.brokers.Open(ctx, request.Isolation.Options()...)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	out := bufio.NewWriterSize(o.env.Out, 64<<10)
-	p := newPrinter(o, out)
-	var printed int64
-	request := stream.Request{Topic: o.topic, Partition: int32(o.partition), From: from, Follow: o.follow, Idle: out.Flush}
-	err = stream.Read(ctx, client, request, func(r *kgo.Record) error {
-		if err := p.print(r); err != nil {
-			return err
-		}
-		if printed++; printed == o.count {
-			return stream.ErrStop
-		}
-		return nil
-	})
+	request.Idle = out.Flush
+	err = stream.Read(ctx, client, request, o.visitor(newPrinter(o, out)))
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
 	}
 	if errors.Is(context.Cause(ctx), command.ErrOutClosed) {
 		return nil
 	}
+	if o.pattern != nil {
+		o.env.Notef("%d of %s matched\n", o.matched, terminal.Count(o.scanned, "record"))
+	}
 	return o.explain(err)
+}
+
+// visitor prints the records that match, up to --count.
+func (o *consumeOptions) visitor(p *printer) func(*kgo.Record) error {
+	return func(r *kgo.Record) error {
+		o.scanned++
+		if o.pattern != nil && !o.pattern.Match(r.Value) && !o.pattern.Match(r.Key) {
+			return nil
+		}
+		if err := p.print(r); err != nil {
+			return err
+		}
+		if o.matched++; o.matched == o.count {
+			return stream.ErrStop
+		}
+		return nil
+	}
 }
 
 func (o *consumeOptions) explain(err error) error {
@@ -114,61 +186,4 @@ func (o *consumeOptions) explain(err error) error {
 		return command.NotFoundf("topic %q does not exist", o.topic).WithFix("see what there is: millstream topic list")
 	}
 	return o.brokers.Explain(err, fmt.Sprintf("topic %q", o.topic))
-}
-
-// printer writes records in the form that the flags ask for.
-type printer struct {
-	out        *bufio.Writer
-	json       *json.Encoder
-	separator  string
-	keys       bool
-	headers    bool
-	timestamps bool
-	escape     bool
-}
-
-func newPrinter(o *consumeOptions, out *bufio.Writer) *printer {
-	p := &printer{
-		out: out, separator: strings.ReplaceAll(o.keySeparator, `\t`, "\t"), keys: o.keySeparator != "",
-		headers: o.headers, timestamps: o.timestamps, escape: o.env.OutTerminal,
-	}
-	if o.env.JSON {
-		p.json = json.NewEncoder(out)
-		p.json.SetEscapeHTML(false)
-	}
-	return p
-}
-
-func (p *printer) print(r *kgo.Record) error {
-	if p.json != nil {
-		return p.json.Encode(newDocument(r))
-	}
-	if p.timestamps {
-		p.out.WriteString(r.Timestamp.UTC().Format(timestampLayout))
-		p.out.WriteByte('\t')
-	}
-	if p.headers {
-		for i, h := range r.Headers {
-			if i > 0 {
-				p.out.WriteByte(',')
-			}
-			p.bytes([]byte(h.Key))
-			p.out.WriteByte('=')
-			p.bytes(h.Value)
-		}
-		p.out.WriteByte('\t')
-	}
-	if p.keys {
-		p.bytes(r.Key)
-		p.out.WriteString(p.separator)
-	}
-	p.bytes(r.Value)
-	return p.out.WriteByte('\n')
-}
-
-func (p *printer) bytes(b []byte) {
-	if p.escape {
-		b = terminal.Escape(b)
-	}
-	p.out.Write(b)
 }

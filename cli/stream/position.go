@@ -56,6 +56,30 @@ func ParsePosition(s string, now time.Time) (Position, error) {
 		s, now.UTC().Format(time.RFC3339))
 }
 
+// ParseTime reads an RFC 3339 time (or its beginning, in local time), a duration ago, or milliseconds since 1970.
+func ParseTime(s string, now time.Time) (Position, error) {
+	p, err := ParsePosition(s, now)
+	switch {
+	case err == nil && p.Kind == Offset:
+		return Position{Kind: Time, Time: time.UnixMilli(p.Offset)}, nil
+	case err == nil && p.Kind == Time:
+		return p, nil
+	}
+	return Position{}, fmt.Errorf("%q is no time: write for example %s, 10m for ten minutes ago, or milliseconds since 1970",
+		s, now.UTC().Format(time.RFC3339))
+}
+
+// ParseIsolation reads a level of isolation by Kafka's name.
+func ParseIsolation(s string) (Isolation, error) {
+	switch s {
+	case "read_committed":
+		return ReadCommitted, nil
+	case "read_uncommitted":
+		return ReadUncommitted, nil
+	}
+	return ReadCommitted, fmt.Errorf("%q is unknown; it is read_committed or read_uncommitted", s)
+}
+
 // ParseAgo reads a positive duration: Go's form, and days as 2d.
 func ParseAgo(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {

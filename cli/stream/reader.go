@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
-	"github.com/millstream-io/millstream/cli/command"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -13,12 +15,30 @@ import (
 // AllPartitions as Request.Partition reads all of them.
 const AllPartitions = -1
 
-// Options are what a client must be opened with for Read.
-func Options() []kgo.Opt {
+// Isolation says which records of transactions are seen.
+type Isolation bool
+
+// The levels of isolation, by Kafka's names.
+const (
+	ReadCommitted   Isolation = false // no record of a transaction that is open or was aborted
+	ReadUncommitted Isolation = true
+)
+
+// Options are what a client must be opened with for Read of committed records.
+func Options() []kgo.Opt { return ReadCommitted.Options() }
+
+// Options are what a client must be opened with for a Read at this level.
+func (i Isolation) Options() []kgo.Opt {
+	level := kgo.ReadCommitted()
+	if i == ReadUncommitted {
+		level = kgo.ReadUncommitted()
+	}
 	return []kgo.Opt{
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchIsolationLevel(level),
 		// Markers of transactions count for reaching the end, and are never handed out.
 		kgo.KeepControlRecords(),
+		// Also how long a look for records behind the last one waits for its turn.
+		kgo.FetchMaxWait(idleTime),
 		kgo.FetchMaxBytes(16 << 20),
 		kgo.FetchMaxPartitionBytes(4 << 20),
 	}
@@ -29,6 +49,13 @@ type Request struct {
 	Topic     string
 	Partition int32 // AllPartitions or one
 	From      Position
+	// Until is where reading ends without Follow, before the record at it; nil and
+	// what lies behind the end: where the partitions end now.
+	Until *Position
+	// Last, if above 0, reads the newest Last records of all partitions together instead of From and Until.
+	Last int
+	// Isolation must be the one whose Options the client was opened with.
+	Isolation Isolation
 	// Follow waits for more at the end; otherwise reading ends where the partitions end now.
 	Follow bool
 	// Idle is called when everything that there is has been handed out and reading waits; nil: nothing.
@@ -38,155 +65,133 @@ type Request struct {
 // ErrStop as the answer of a visitor ends the reading without an error.
 var ErrStop = errors.New("stop reading")
 
+// idleTime is how long nothing comes before the broker is asked whether there is anything before the end at all.
+const idleTime = 250 * time.Millisecond
+
 // Read hands the records to visit, in order within a partition, until the end,
 // ErrStop, an error or the end of ctx. A record is valid during the call only.
 func Read(ctx context.Context, client *kgo.Client, r Request, visit func(*kgo.Record) error) error {
-	bounds, err := bounds(ctx, kadm.NewClient(client), r)
+	admin := kadm.NewClient(client)
+	t, err := describe(ctx, admin, r.Topic)
 	if err != nil {
 		return err
 	}
-	open := map[int32]int64{} // partition → where to stop
+	reach, err := r.bounds(ctx, admin, t)
+	if err != nil {
+		return err
+	}
+	if r.Last > 0 {
+		err = r.readLast(ctx, client, t, reach, visit)
+	}
+	if err == nil && (r.Last <= 0 || r.Follow) {
+		err = r.read(ctx, client, t, reach, visit)
+	}
+	if errors.Is(err, ErrStop) {
+		return nil
+	}
+	return err
+}
+
+// reading is a read under way.
+type reading struct {
+	*Request
+	client *kgo.Client
+	topic  kadm.TopicDetail
+	visit  func(*kgo.Record) error
+	// open are the partitions whose end is not reached; with Follow all of them.
+	open map[int32]bound
+}
+
+// read hands out what lies within the bounds.
+func (r *Request) read(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, reach map[int32]bound, visit func(*kgo.Record) error) error {
+	s := &reading{Request: r, client: client, topic: t, visit: visit, open: map[int32]bound{}}
 	offsets := map[int32]kgo.Offset{}
-	for p, b := range bounds {
+	for p, b := range reach {
 		if r.Follow || b.from < b.to {
 			offsets[p] = kgo.NewOffset().At(b.from)
-			open[p] = b.to
+			s.open[p] = b
 		}
 	}
 	if len(offsets) == 0 {
 		return nil
 	}
 	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: offsets})
-	for {
-		if err := poll(ctx, client, r, open, visit); err != nil {
-			if errors.Is(err, ErrStop) {
-				return nil
-			}
+	defer s.release(slices.Collect(maps.Keys(offsets)))
+	for r.Follow || len(s.open) > 0 {
+		if err := s.poll(ctx); err != nil {
 			return err
 		}
-		if !r.Follow && len(open) == 0 {
-			return nil
-		}
 	}
+	return nil
 }
 
 // poll takes one answer of the broker. Partitions that reached their end leave open.
-func poll(ctx context.Context, client *kgo.Client, r Request, open map[int32]int64, visit func(*kgo.Record) error) error {
-	if r.Idle != nil && client.BufferedFetchRecords() == 0 {
-		if err := r.Idle(); err != nil {
+func (s *reading) poll(ctx context.Context) error {
+	if s.Idle != nil && s.client.BufferedFetchRecords() == 0 {
+		if err := s.Idle(); err != nil {
 			return err
 		}
 	}
-	fetches := client.PollFetches(ctx)
+	pollCtx, cancel := ctx, context.CancelFunc(func() {})
+	if !s.Follow {
+		pollCtx, cancel = context.WithTimeout(ctx, idleTime)
+	}
+	defer cancel()
+	fetches := s.client.PollFetches(pollCtx)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	for _, e := range fetches.Errors() {
-		return fmt.Errorf("partition %d: %w", e.Partition, e.Err)
-	}
 	var failure error
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		stop, reading := open[p.Partition]
-		if !reading || failure != nil {
-			return
-		}
-		for _, rec := range p.Records {
-			if !r.Follow && rec.Offset >= stop {
-				delete(open, p.Partition)
-				return
-			}
-			if !rec.Attrs.IsControl() {
-				if failure = visit(rec); failure != nil {
-					return
-				}
-			}
-			if !r.Follow && rec.Offset >= stop-1 {
-				delete(open, p.Partition)
-				client.PauseFetchPartitions(map[string][]int32{r.Topic: {p.Partition}})
-				return
-			}
+		if failure == nil {
+			failure = s.take(p.Partition, p.Records)
 		}
 	})
-	return failure
+	if failure != nil {
+		return failure
+	}
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, context.DeadlineExceeded) && pollCtx.Err() != nil {
+			return s.closeEmpty(ctx)
+		}
+		return fmt.Errorf("partition %d: %w", e.Partition, e.Err)
+	}
+	return nil
 }
 
-type bound struct{ from, to int64 }
-
-// bounds finds the first and the last offset to read of each partition.
-func bounds(ctx context.Context, admin *kadm.Client, r Request) (map[int32]bound, error) {
-	from, err := Resolve(ctx, admin, r.Topic, r.From)
-	if err != nil {
-		return nil, err
+// take hands out the records of a partition up to its end.
+func (s *reading) take(partition int32, records []*kgo.Record) error {
+	b, reading := s.open[partition]
+	if !reading {
+		return nil
 	}
-	ends, err := admin.ListCommittedOffsets(ctx, r.Topic)
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := from[r.Partition]; r.Partition != AllPartitions && !ok {
-		return nil, command.NotFoundf("topic %q has no partition %d", r.Topic, r.Partition).
-			WithFix("its partitions are 0 to %d", len(from)-1)
-	}
-	out := map[int32]bound{}
-	for p, at := range from {
-		if r.Partition == AllPartitions || r.Partition == p {
-			out[p] = bound{from: at, to: ends[r.Topic][p].Offset}
-		}
-	}
-	return out, nil
-}
-
-// Resolve turns a position into an offset of each partition, within what the partition has.
-func Resolve(ctx context.Context, admin *kadm.Client, topic string, at Position) (map[int32]int64, error) {
-	partitions, err := Partitions(ctx, admin, topic)
-	if err != nil {
-		return nil, err
-	}
-	starts, err := admin.ListStartOffsets(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	ends, err := admin.ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	var after kadm.ListedOffsets
-	if at.Kind == Time {
-		if after, err = admin.ListOffsetsAfterMilli(ctx, at.Time.UnixMilli(), topic); err != nil {
-			return nil, err
-		}
-	}
-	out := map[int32]int64{}
-	for _, p := range partitions {
-		start, end, found := starts[topic][p], ends[topic][p], after[topic][p]
-		if err := errors.Join(start.Err, end.Err, found.Err); err != nil {
-			return nil, err
-		}
-		switch at.Kind {
-		case Start:
-			out[p] = start.Offset
-		case End:
-			out[p] = end.Offset
-		case Offset:
-			out[p] = min(max(at.Offset, start.Offset), end.Offset)
-		case Time:
-			out[p] = found.Offset
-			if found.Offset < 0 { // nothing as new as that
-				out[p] = end.Offset
+	for _, rec := range records {
+		if s.Follow || rec.Offset < b.to {
+			if !rec.Attrs.IsControl() {
+				if err := s.visit(rec); err != nil {
+					return err
+				}
 			}
+			b.from = rec.Offset + 1
+		}
+		if !s.Follow && rec.Offset >= b.to-1 {
+			s.close(partition)
+			return nil
 		}
 	}
-	return out, nil
+	s.open[partition] = b
+	return nil
 }
 
-// Partitions returns the partitions of a topic, ascending.
-func Partitions(ctx context.Context, admin *kadm.Client, topic string) ([]int32, error) {
-	topics, err := admin.ListTopics(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	t := topics[topic]
-	if t.Err != nil {
-		return nil, t.Err
-	}
-	return t.Partitions.Numbers(), nil
+// close ends the reading of one partition.
+func (s *reading) close(partition int32) {
+	delete(s.open, partition)
+	s.client.PauseFetchPartitions(map[string][]int32{s.Topic: {partition}})
+}
+
+// release leaves the client as it was, for the next read.
+func (s *reading) release(partitions []int32) {
+	all := map[string][]int32{s.Topic: partitions}
+	s.client.RemoveConsumePartitions(all)
+	s.client.ResumeFetchPartitions(all)
 }

@@ -1,0 +1,116 @@
+package stream
+
+import (
+	"context"
+	"errors"
+
+	"github.com/millstream-io/millstream/cli/command"
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// bound is the part of a partition that is read: from an offset to before another.
+type bound struct{ from, to int64 }
+
+// bounds finds what to read of each partition; with Last that is everything up to the end.
+func (r *Request) bounds(ctx context.Context, admin *kadm.Client, t kadm.TopicDetail) (map[int32]bound, error) {
+	from := r.From
+	if r.Last > 0 {
+		from = Position{Kind: Start}
+	}
+	starts, err := r.resolve(ctx, admin, t, from)
+	if err != nil {
+		return nil, err
+	}
+	until := Position{Kind: End}
+	if r.Until != nil && r.Last <= 0 {
+		until = *r.Until
+	}
+	ends, err := r.resolve(ctx, admin, t, until)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := starts[r.Partition]; r.Partition != AllPartitions && !ok {
+		return nil, command.NotFoundf("topic %q has no partition %d", r.Topic, r.Partition).
+			WithFix("its partitions are 0 to %d", len(starts)-1)
+	}
+	out := map[int32]bound{}
+	for p, at := range starts {
+		if r.Partition == AllPartitions || r.Partition == p {
+			out[p] = bound{from: at, to: ends[p]}
+		}
+	}
+	return out, nil
+}
+
+func (r *Request) resolve(ctx context.Context, admin *kadm.Client, t kadm.TopicDetail, at Position) (map[int32]int64, error) {
+	return resolve(ctx, admin, t, at, r.Isolation)
+}
+
+// Resolve turns a position into an offset of each partition, within what the partition has for read_committed.
+func Resolve(ctx context.Context, admin *kadm.Client, topic string, at Position) (map[int32]int64, error) {
+	t, err := describe(ctx, admin, topic)
+	if err != nil {
+		return nil, err
+	}
+	return resolve(ctx, admin, t, at, ReadCommitted)
+}
+
+func resolve(ctx context.Context, admin *kadm.Client, t kadm.TopicDetail, at Position, level Isolation) (map[int32]int64, error) {
+	starts, err := admin.ListStartOffsets(ctx, t.Topic)
+	if err != nil {
+		return nil, err
+	}
+	listEnds := admin.ListCommittedOffsets
+	if level == ReadUncommitted {
+		listEnds = admin.ListEndOffsets
+	}
+	ends, err := listEnds(ctx, t.Topic)
+	if err != nil {
+		return nil, err
+	}
+	var after kadm.ListedOffsets
+	if at.Kind == Time {
+		if after, err = admin.ListOffsetsAfterMilli(ctx, at.Time.UnixMilli(), t.Topic); err != nil {
+			return nil, err
+		}
+	}
+	out := map[int32]int64{}
+	for _, p := range t.Partitions.Numbers() {
+		start, end, found := starts[t.Topic][p], ends[t.Topic][p], after[t.Topic][p]
+		if err := errors.Join(start.Err, end.Err, found.Err); err != nil {
+			return nil, err
+		}
+		switch at.Kind {
+		case Start:
+			out[p] = start.Offset
+		case End:
+			out[p] = end.Offset
+		case Offset:
+			out[p] = min(max(at.Offset, start.Offset), end.Offset)
+		case Time:
+			out[p] = min(found.Offset, end.Offset)
+			if found.Offset < 0 { // nothing as new as that
+				out[p] = end.Offset
+			}
+		}
+	}
+	return out, nil
+}
+
+// Partitions returns the partitions of a topic, ascending.
+func Partitions(ctx context.Context, admin *kadm.Client, topic string) ([]int32, error) {
+	t, err := describe(ctx, admin, topic)
+	if err != nil {
+		return nil, err
+	}
+	return t.Partitions.Numbers(), nil
+}
+
+func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {
+	topics, err := admin.ListTopicsWithInternal(ctx, topic)
+	if err != nil {
+		return kadm.TopicDetail{}, err
+	}
+	t := topics[topic]
+	return t, t.Err
+}
