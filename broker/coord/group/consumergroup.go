@@ -63,7 +63,7 @@ func (g *consumerGroup) touch(m *member) {
 
 // unused reports whether nothing of the group is worth remembering.
 func (g *consumerGroup) unused() bool {
-	return g.state == StateEmpty && len(g.members) == 0 && len(g.pending) == 0 && len(g.offsets) == 0 && len(g.held) == 0 && g.stored == nil
+	return g.state == StateEmpty && len(g.members) == 0 && len(g.pending) == 0 && len(g.offsets) == 0 && len(g.held) == 0 && g.stored == nil && g.consumer == nil
 }
 
 // bury makes the group Dead and forgets it; whoever still holds it looks again.
@@ -74,6 +74,9 @@ func (g *consumerGroup) bury() {
 		t.Stop()
 	}
 	clear(g.pending)
+	for _, m := range g.consumerMembers() {
+		m.stopTimers()
+	}
 	g.c.forget(g)
 }
 

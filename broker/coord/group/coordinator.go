@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,8 @@ const (
 	defaultOffsetsRetention  = 7 * 24 * time.Hour
 	defaultMaxGroupSize      = 1000
 	defaultJournalPartitions = 4
+	defaultConsumerInterval  = 5 * time.Second
+	defaultConsumerSession   = 45 * time.Second
 	// expiryInterval is how often expired offsets are looked for (offsets.retention.check.interval.ms).
 	expiryInterval = 10 * time.Minute
 )
@@ -31,6 +34,11 @@ type Coordinator struct {
 	maxSession       time.Duration
 	offsetsRetention time.Duration
 	maxGroupSize     int
+	consumerInterval time.Duration
+	consumerSession  time.Duration
+
+	topics     topicSource
+	topicsSeen atomic.Int64 // counts changes of the topics
 
 	// ctx ends with Close. background are the goroutines that Close waits for.
 	ctx        context.Context
@@ -58,7 +66,12 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, o, journal)
+	c, err := open(ctx, o, journal)
+	if err != nil {
+		return nil, err
+	}
+	c.follow(o.Topics)
+	return c, nil
 }
 
 func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
@@ -70,6 +83,8 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 		maxSession:       cmp.Or(o.MaxSessionTimeout, defaultMaxSessionTimeout),
 		offsetsRetention: cmp.Or(o.OffsetsRetention, defaultOffsetsRetention),
 		maxGroupSize:     cmp.Or(o.MaxGroupSize, defaultMaxGroupSize),
+		consumerInterval: cmp.Or(o.ConsumerHeartbeatInterval, defaultConsumerInterval),
+		consumerSession:  cmp.Or(o.ConsumerSessionTimeout, defaultConsumerSession),
 		groups:           map[string]*consumerGroup{},
 		watchers:         map[string]map[chan<- struct{}]int{},
 	}
@@ -216,7 +231,7 @@ func (c *Coordinator) wake(group string) {
 	}
 }
 
-// Describe tells the present state of a group; ErrGroupNotFound if there is none.
+// Describe tells the present state of a classic group; ErrGroupNotFound if there is none.
 func (c *Coordinator) Describe(group string) (Description, error) {
 	g, err := c.lookup(group, false)
 	if err != nil {
@@ -227,6 +242,9 @@ func (c *Coordinator) Describe(group string) (Description, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.consumer != nil {
+		return Description{}, fmt.Errorf("%w: %q is not a classic group", ErrGroupNotFound, group)
+	}
 	d := Description{
 		Group: g.id, State: g.state.String(), ProtocolType: g.protocolType, Protocol: g.protocol,
 		Generation: g.generation,
@@ -248,7 +266,7 @@ func (c *Coordinator) List() []Listing {
 	for _, g := range groups {
 		g.mu.Lock()
 		if g.state != StateDead {
-			list = append(list, Listing{Group: g.id, ProtocolType: g.protocolType, State: g.state.String()})
+			list = append(list, g.listing())
 		}
 		g.mu.Unlock()
 	}

@@ -13,8 +13,8 @@ func (c *Coordinator) Delete(ctx context.Context, group string) error {
 	var shard int
 	var end int64
 	err := c.with(group, false, func(g *consumerGroup) error {
-		if g.state != StateEmpty {
-			return fmt.Errorf("%w: group %q is %v with %d members", ErrNonEmptyGroup, group, g.state, len(g.members))
+		if !g.vacant() {
+			return g.occupied()
 		}
 		if err := g.write(g.tombstones()...); err != nil {
 			return err
@@ -40,9 +40,9 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, group string, partition
 	var shard int
 	var end int64
 	err := c.with(group, false, func(g *consumerGroup) error {
-		subscribed, known := g.subscribedTopics()
-		if g.state != StateEmpty && !known {
-			return fmt.Errorf("%w: group %q is %v with %d members", ErrNonEmptyGroup, group, g.state, len(g.members))
+		subscribed, known := g.readTopics()
+		if !g.vacant() && !known {
+			return g.occupied()
 		}
 		var entries []entry
 		for _, tp := range partitions {
@@ -129,21 +129,21 @@ func (c *Coordinator) expire(now time.Time) {
 // empty group count from when it became empty, those of plain consumers, and of
 // topics a group is no longer subscribed to, from their commit.
 func (g *consumerGroup) expire(now time.Time) error {
-	subscribed, known := g.subscribedTopics()
+	subscribed, known := g.readTopics()
 	if !known {
 		return nil
 	}
 	var entries []entry
 	for tp, o := range g.offsets {
 		since := o.CommitTime
-		if g.state == StateEmpty && g.emptySince.After(since) {
+		if g.vacant() && g.emptySince.After(since) {
 			since = g.emptySince
 		}
 		if !subscribed[tp.Topic] && !g.held.has(tp) && now.Sub(since) >= g.c.offsetsRetention {
 			entries = append(entries, offsetTombstone(g.id, tp))
 		}
 	}
-	if g.state == StateEmpty && len(g.pending) == 0 && len(g.held) == 0 && len(entries) == len(g.offsets) {
+	if g.vacant() && len(g.pending) == 0 && len(g.held) == 0 && len(entries) == len(g.offsets) {
 		if now.Sub(g.emptySince) < g.c.offsetsRetention {
 			return g.write(entries...)
 		}

@@ -19,16 +19,17 @@ const (
 )
 
 // errForeignEntry marks a record of the journal that this package did not write and cannot read.
-var errForeignEntry = errors.New("not an entry of the classic group journal")
+var errForeignEntry = errors.New("not an entry of the group journal")
 
-// entry is one record of the journal: either an offset (partition set) or a
-// group's metadata. tombstone removes what the key names.
+// entry is one record of the journal: an offset (partition set), a classic group's
+// metadata, or one of a consumer group's records. tombstone removes what the key names.
 type entry struct {
 	group     string
 	isOffset  bool
 	partition TopicPartition
 	offset    Offset
 	metadata  storedGroup
+	consumer  *consumerRecord
 	tombstone bool
 	txn       txnEntry
 }
@@ -61,6 +62,9 @@ func groupTombstone(group string) entry {
 
 // encode returns the record's key and value in Kafka's stored format; a nil value is a tombstone.
 func (e *entry) encode() (key, value []byte) {
+	if e.consumer != nil {
+		return e.consumer.encode(e.group, e.tombstone)
+	}
 	if e.isOffset {
 		k := kmsg.OffsetCommitKey{Version: offsetKeyVersion, Group: e.group, Topic: e.partition.Topic, Partition: e.partition.Partition}
 		key = k.AppendTo(nil)
@@ -102,7 +106,7 @@ func decodeEntry(key, value []byte) (entry, error) {
 	case groupKeyVersion:
 		return decodeGroup(key, value)
 	default:
-		return entry{}, fmt.Errorf("%w: key version %d", errForeignEntry, version)
+		return decodeConsumer(key, value)
 	}
 }
 

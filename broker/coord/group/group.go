@@ -4,17 +4,20 @@
 // stored format) and is applied to memory only by replaying that record.
 //
 // Durability: a commit is answered after its record is durable, and an offset
-// is shown only once it is. Membership is memory only: offsets and
+// is shown only once it is. Membership of classic groups is memory only: offsets and
 // generations survive a restart, members do not and join again (their ids are
 // never given twice, so nobody of a former life can be taken for a member).
+// Members of consumer groups survive it with their epochs and assignments.
 //
 // Concurrency: everything is safe for concurrent use; one group never waits for
 // another, and no lock is held while a request waits for other members or
 // for the disk's flush.
 //
-// The protocol is Kafka's classic one: KIP-62 (rebalance timeout), KIP-345
+// The protocols are Kafka's: the classic one with KIP-62 (rebalance timeout), KIP-345
 // (static members), KIP-394 (member id required), KIP-814 (static leader keeps
-// its assignment), KIP-211 (expiry of offsets).
+// its assignment), and that of consumer groups (KIP-848, KIP-1082), in the files
+// consumer_*.go; KIP-211 (expiry of offsets) for both. A group without members
+// changes from one to the other when a member of the other joins; one with members never.
 package group
 
 import (
@@ -58,6 +61,10 @@ type Options struct {
 	MaxSessionTimeout     time.Duration // default 30 min
 	OffsetsRetention      time.Duration // default 7 days
 	MaxGroupSize          int           // default 1,000
+	// ConsumerHeartbeatInterval and ConsumerSessionTimeout are what members of consumer
+	// groups have to keep to (KIP-848); default 5 s and 45 s.
+	ConsumerHeartbeatInterval time.Duration
+	ConsumerSessionTimeout    time.Duration
 	// JournalPartitions is the partition count of OffsetsTopic when it is created; default 4.
 	JournalPartitions int
 }
@@ -159,5 +166,5 @@ type MemberDescription struct {
 
 // Listing is one row of ListGroups.
 type Listing struct {
-	Group, ProtocolType, State string
+	Group, Type, ProtocolType, State string // Type: TypeClassic or TypeConsumer
 }

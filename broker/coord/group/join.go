@@ -18,6 +18,9 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 	wait := make(chan joinAnswer, 1)
 	err := c.with(r.Group, r.MemberID == "", func(g *consumerGroup) error {
 		defer g.buryIfUnused()
+		if err := g.becomeClassic(&r); err != nil {
+			return err
+		}
 		if r.MemberID == "" {
 			return g.joinNew(&r, wait)
 		}

@@ -10,9 +10,10 @@ type ledger struct {
 	shard   int
 
 	offsets  map[TopicPartition]Offset
-	held     heldOffsets  // of open transactions
-	stored   *storedGroup // nil: no metadata record
-	appended int64        // position of the shard behind the group's last entry
+	held     heldOffsets    // of open transactions
+	stored   *storedGroup   // nil: no metadata record
+	consumer *consumerState // nil: not a consumer group of KIP-848
+	appended int64          // position of the shard behind the group's last entry
 }
 
 // apply changes what is durable of a group, from an entry that is in the journal.
@@ -25,6 +26,8 @@ func (l *ledger) apply(e entry) {
 		l.held.supersede(e.partition, math.MaxInt64)
 	}
 	switch {
+	case e.consumer != nil:
+		l.applyConsumer(e.consumer, e.tombstone)
 	case e.isOffset && e.tombstone:
 		delete(l.offsets, e.partition)
 	case e.isOffset:
@@ -66,5 +69,5 @@ func (l *ledger) tombstones() []entry {
 	if l.stored != nil {
 		entries = append(entries, groupTombstone(l.group))
 	}
-	return entries
+	return append(entries, l.consumerTombstones()...)
 }

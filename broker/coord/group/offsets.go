@@ -61,7 +61,7 @@ func (c *Coordinator) commit(id Identity, offsets map[TopicPartition]Offset) (sh
 	})
 	if errors.Is(err, ErrUnknownMember) && !plain {
 		if g, lookupErr := c.lookup(id.Group, false); lookupErr == nil && g == nil {
-			return 0, 0, fmt.Errorf("%w: %d: group %q does not exist", ErrIllegalGeneration, id.Generation, id.Group)
+			return 0, 0, fmt.Errorf("%w: %d: %w: %q", ErrIllegalGeneration, id.Generation, ErrGroupNotFound, id.Group)
 		}
 	}
 	return shard, end, err
@@ -70,8 +70,11 @@ func (c *Coordinator) commit(id Identity, offsets map[TopicPartition]Offset) (sh
 // checkCommit says whether the caller may commit now. Members may until the next
 // generation is formed; a plain client only while the group is empty.
 func (g *consumerGroup) checkCommit(id Identity) error {
-	if id.Generation < 0 && g.state == StateEmpty {
+	if id.Generation < 0 && g.vacant() {
 		return nil
+	}
+	if g.consumer != nil {
+		return g.checkEpoch(id)
 	}
 	if id.Generation < 0 && id.MemberID == "" && id.InstanceID == "" {
 		return fmt.Errorf("%w: group %q is %v, only its members may commit", ErrUnknownMember, g.id, g.state)

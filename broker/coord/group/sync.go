@@ -119,6 +119,9 @@ func (c *Coordinator) Heartbeat(_ context.Context, id Identity) error {
 func (c *Coordinator) Leave(_ context.Context, id Identity, reason string) error {
 	return c.with(id.Group, false, func(g *consumerGroup) error {
 		defer g.buryIfUnused()
+		if g.consumer != nil {
+			return g.evict(id)
+		}
 		if id.InstanceID == "" && g.dropPending(id.MemberID) {
 			g.completeJoinIfAllHere()
 			return nil

@@ -191,8 +191,11 @@ func (c *Coordinator) CommitInTransaction(id Identity, producerID int64, epoch i
 // do not say of which member they are (before KIP-447) always may: their
 // transactional id fences them. Members may while others rejoin.
 func (g *consumerGroup) checkTransactionalCommit(id Identity, plain bool) error {
-	if plain || id.Generation < 0 && g.state == StateEmpty {
+	if plain || id.Generation < 0 && g.vacant() {
 		return nil
+	}
+	if g.consumer != nil {
+		return g.checkEpoch(id)
 	}
 	m, err := g.find(id.MemberID, id.InstanceID)
 	if err != nil {
