@@ -75,6 +75,7 @@ type fetchPlan struct {
 	version    int16
 	committed  bool
 	newsOnly   bool // an incremental fetch: partitions without news are left out of the answer
+	minBytes   int
 	maxBytes   int
 	errorCode  int16
 	sessionID  int32
@@ -115,7 +116,7 @@ func (s *Service) planFetch(c *Client, req *kmsg.FetchRequest) *fetchPlan {
 	if limit <= 0 {
 		limit = defaultMaxFetchBytes
 	}
-	f := &fetchPlan{version: req.Version, committed: req.IsolationLevel == 1, maxBytes: int(max(0, min(req.MaxBytes, limit)))}
+	f := &fetchPlan{version: req.Version, committed: req.IsolationLevel == 1, minBytes: int(req.MinBytes), maxBytes: int(max(0, min(req.MaxBytes, limit)))}
 	if req.SessionEpoch > 0 {
 		if err := c.sessions.resume(s, f, req); err != nil {
 			f.errorCode = code(err)
@@ -171,7 +172,7 @@ func checkLeaderEpoch(p *topic.Partition, epoch int32) error {
 func (f *fetchPlan) satisfied(c *Client, req *kmsg.FetchRequest) bool {
 	f.encode(c.out)
 	c.out = f.out[:len(c.out)] // if it has grown, the next try need not grow it again
-	return f.bytes >= int(req.MinBytes) || f.failed || len(f.partitions) == 0 || req.MaxWaitMillis <= 0
+	return f.bytes >= f.minBytes || f.failed || len(f.partitions) == 0 || req.MaxWaitMillis <= 0
 }
 
 // hasNews reports whether there is more to say of a partition than was told before.
@@ -193,7 +194,7 @@ func (f *fetchPlan) read(p *fetchPartition, dst []byte) ([]byte, error) {
 	if p.err != nil {
 		return dst, p.err
 	}
-	budget := min(p.maxBytes, f.maxBytes-f.bytes)
+	budget := min(p.maxBytes, f.maxBytes-f.bytes, max(usualSizeMax, f.minBytes))
 	if budget <= 0 && f.bytes > 0 {
 		return dst, nil
 	}

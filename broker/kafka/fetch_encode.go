@@ -18,7 +18,16 @@ const (
 	fetchReplica     = 11
 	fetchFlexible    = 12
 	fetchTopicID     = 13
-	usualSizeBytes   = 3 // bytes of the length of 16 KiB to 2 MiB
+)
+
+// The length in front of a partition's records is a varint of as many bytes as
+// it needs. usualSizeBytes are kept free for it, enough for usualSizeMax bytes
+// of records; a partition is not asked for more at once, because all of it
+// would have to be moved. 2 MiB a partition are enough to make the cost of a
+// request vanish.
+const (
+	usualSizeBytes = 3
+	usualSizeMax   = 1<<21 - 2
 )
 
 // encode builds the response behind prefix.
