@@ -80,10 +80,17 @@ type ConsumerMemberDescription struct {
 	Assigned, Target                                   Partitions
 }
 
-// ConsumerHeartbeat makes the caller a member of a consumer group, keeps it one,
+// ConsumerGroups are the coordinator's groups that use the protocol of KIP-848.
+type ConsumerGroups struct{ c *Coordinator }
+
+// Consumers are the groups that use the protocol of KIP-848.
+func (c *Coordinator) Consumers() ConsumerGroups { return ConsumerGroups{c} }
+
+// Heartbeat makes the caller a member of a consumer group, keeps it one,
 // moves it towards the group's target assignment, or takes it out of the group. What
 // the answer tells is durable.
-func (c *Coordinator) ConsumerHeartbeat(ctx context.Context, r ConsumerHeartbeat) (ConsumerAnswer, error) {
+func (a ConsumerGroups) Heartbeat(ctx context.Context, r ConsumerHeartbeat) (ConsumerAnswer, error) {
+	c := a.c
 	if r.Group == "" {
 		return ConsumerAnswer{}, fmt.Errorf("%w: it is empty", ErrInvalidGroupID)
 	}
@@ -103,33 +110,33 @@ func (c *Coordinator) ConsumerHeartbeat(ctx context.Context, r ConsumerHeartbeat
 	var end int64
 	err := c.with(r.Group, r.Epoch == JoinEpoch, func(g *consumerGroup) (err error) {
 		defer g.buryIfUnused()
-		answer, err = g.consumerHeartbeat(&r)
+		answer, err = g.modern().heartbeat(&r)
 		shard, end = g.shard, g.appended
 		return err
 	})
 	if err != nil {
-		return ConsumerAnswer{}, c.missing(r.Group, err)
+		return ConsumerAnswer{}, a.missing(r.Group, err)
 	}
 	answer.Interval = c.consumerInterval
 	return answer, c.journal.waitDurable(ctx, shard, end)
 }
 
 // missing tells a group that does not exist from a member that does not.
-func (c *Coordinator) missing(group string, err error) error {
+func (a ConsumerGroups) missing(group string, err error) error {
 	if errors.Is(err, ErrUnknownMember) {
-		if g, lookupErr := c.lookup(group, false); lookupErr == nil && g == nil {
+		if g, lookupErr := a.c.lookup(group, false); lookupErr == nil && g == nil {
 			return fmt.Errorf("%w: %q", ErrGroupNotFound, group)
 		}
 	}
 	return err
 }
 
-func (g *consumerGroup) consumerHeartbeat(r *ConsumerHeartbeat) (ConsumerAnswer, error) {
+func (g modernGroup) heartbeat(r *ConsumerHeartbeat) (ConsumerAnswer, error) {
 	if g.consumer == nil && (r.Epoch != JoinEpoch || g.state != StateEmpty) {
 		return ConsumerAnswer{}, fmt.Errorf("%w: %q is not a consumer group", ErrGroupNotFound, g.id)
 	}
 	if r.Epoch == LeaveEpoch || r.Epoch == LeaveStaticEpoch {
-		return g.consumerLeave(r)
+		return g.leave(r)
 	}
 	if err := g.admit(r); err != nil {
 		return ConsumerAnswer{}, err
@@ -146,7 +153,7 @@ func (g *consumerGroup) consumerHeartbeat(r *ConsumerHeartbeat) (ConsumerAnswer,
 	if err != nil {
 		return ConsumerAnswer{}, err
 	}
-	g.touchConsumer(m)
+	g.touchMember(m)
 	g.watchRevocation(m, before)
 	answer := ConsumerAnswer{MemberID: m.id, Epoch: m.epoch}
 	full := r.Epoch == JoinEpoch || r.RebalanceTimeout >= 0 && (r.Topics != nil || r.Regex != nil) && r.Owned != nil
@@ -157,7 +164,7 @@ func (g *consumerGroup) consumerHeartbeat(r *ConsumerHeartbeat) (ConsumerAnswer,
 }
 
 // admit makes sure that the caller is a member, at the epoch it says, and takes over what it says of itself.
-func (g *consumerGroup) admit(r *ConsumerHeartbeat) error {
+func (g modernGroup) admit(r *ConsumerHeartbeat) error {
 	var entries []entry
 	var metadata memberMetadata
 	m, err := g.memberOf(r)
@@ -165,7 +172,7 @@ func (g *consumerGroup) admit(r *ConsumerHeartbeat) error {
 	case err != nil:
 		return err
 	case m != nil && r.Epoch == JoinEpoch && m.id != r.MemberID:
-		entries = g.replaceConsumer(m, r.MemberID)
+		entries = g.replaced(m, r.MemberID)
 		metadata = m.memberMetadata
 	case m != nil && r.Epoch == JoinEpoch:
 		// It begins anew and so holds nothing; whatever it had is free.
@@ -202,7 +209,7 @@ func (g *consumerGroup) admit(r *ConsumerHeartbeat) error {
 
 // memberOf returns the member that a heartbeat speaks for: nil if it is to
 // become one, a member of another id if that is a static member who has left and now comes back.
-func (g *consumerGroup) memberOf(r *ConsumerHeartbeat) (*consumerMember, error) {
+func (g modernGroup) memberOf(r *ConsumerHeartbeat) (*consumerMember, error) {
 	members := g.consumerMembers()
 	m := members[r.MemberID]
 	if r.InstanceID != "" && g.consumer != nil {
@@ -236,12 +243,12 @@ func (g *consumerGroup) memberOf(r *ConsumerHeartbeat) (*consumerMember, error) 
 }
 
 // replaceConsumer gives a static member that comes back a new id, with all that the old one had.
-func (g *consumerGroup) replaceConsumer(old *consumerMember, id string) []entry {
+func (g modernGroup) replaced(old *consumerMember, id string) []entry {
 	return append(g.memberTombstones(old),
 		targetEntry(g.id, id, old.target), currentEntry(g.id, id, memberAssignment{assigned: old.assigned}))
 }
 
-func (g *consumerGroup) consumerLeave(r *ConsumerHeartbeat) (ConsumerAnswer, error) {
+func (g modernGroup) leave(r *ConsumerHeartbeat) (ConsumerAnswer, error) {
 	m := g.consumer.members[r.MemberID]
 	if r.InstanceID != "" {
 		owner, ok := g.consumer.instances[r.InstanceID]
@@ -264,14 +271,14 @@ func (g *consumerGroup) consumerLeave(r *ConsumerHeartbeat) (ConsumerAnswer, err
 		m.revocation.stop()
 		return ConsumerAnswer{MemberID: m.id, Epoch: LeaveStaticEpoch}, nil
 	}
-	if err := g.removeConsumer(m); err != nil {
+	if err := g.remove(m); err != nil {
 		return ConsumerAnswer{}, err
 	}
 	return ConsumerAnswer{MemberID: r.MemberID, Epoch: LeaveEpoch}, nil
 }
 
 // removeConsumer takes a member out of the group; the next heartbeat of another hands its partitions on.
-func (g *consumerGroup) removeConsumer(m *consumerMember) error {
+func (g modernGroup) remove(m *consumerMember) error {
 	if err := g.write(g.memberTombstones(m)...); err != nil {
 		return err
 	}

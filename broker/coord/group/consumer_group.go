@@ -36,11 +36,11 @@ func (s *consumerState) state() string {
 }
 
 // consumerMembers are the members of a consumer group; a classic group has none of them.
-func (g *consumerGroup) consumerMembers() map[string]*consumerMember {
-	if g.consumer == nil {
+func (l *ledger) consumerMembers() map[string]*consumerMember {
+	if l.consumer == nil {
 		return nil
 	}
-	return g.consumer.members
+	return l.consumer.members
 }
 
 // vacant reports whether the group has no members of either kind.
@@ -49,7 +49,7 @@ func (g *consumerGroup) vacant() bool {
 }
 
 // occupied says why something that takes a vacant group cannot be done.
-func (g *consumerGroup) occupied() error {
+func (g modernGroup) occupied() error {
 	l := g.listing()
 	return fmt.Errorf("%w: group %q is %s with %d members", ErrNonEmptyGroup, g.id, l.State, len(g.members)+len(g.consumerMembers()))
 }
@@ -61,9 +61,16 @@ func (g *consumerGroup) listing() Listing {
 	return Listing{Group: g.id, Type: TypeClassic, ProtocolType: g.protocolType, State: g.state.String()}
 }
 
+// modernGroup is the state machine of KIP-848 over a group. Kafka has the name
+// for groups whose assignments are made by the broker. Every method wants the
+// group's lock.
+type modernGroup struct{ *consumerGroup }
+
+func (g *consumerGroup) modern() modernGroup { return modernGroup{g} }
+
 // becomeClassic makes a vacant consumer group a classic one for the sake of a
 // member that joins; its offsets stay.
-func (g *consumerGroup) becomeClassic(r *JoinRequest) error {
+func (g modernGroup) becomeClassic(r *JoinRequest) error {
 	switch {
 	case g.consumer == nil:
 		return nil
@@ -76,7 +83,7 @@ func (g *consumerGroup) becomeClassic(r *JoinRequest) error {
 }
 
 // evict takes a member out of a consumer group at the request of an operator.
-func (g *consumerGroup) evict(id Identity) error {
+func (g modernGroup) evict(id Identity) error {
 	memberID := id.MemberID
 	if id.InstanceID != "" {
 		owner, ok := g.consumer.instances[id.InstanceID]
@@ -89,11 +96,11 @@ func (g *consumerGroup) evict(id Identity) error {
 	if m == nil {
 		return fmt.Errorf("%w: member %q, instance %q is not in group %q", ErrUnknownMember, id.MemberID, id.InstanceID, g.id)
 	}
-	return g.removeConsumer(m)
+	return g.remove(m)
 }
 
 // checkEpoch says whether a member of a consumer group may commit or fetch offsets.
-func (g *consumerGroup) checkEpoch(id Identity) error {
+func (g modernGroup) checkEpoch(id Identity) error {
 	m := g.consumer.members[id.MemberID]
 	if m == nil {
 		return fmt.Errorf("%w: %q is not in group %q", ErrUnknownMember, id.MemberID, g.id)
@@ -104,9 +111,10 @@ func (g *consumerGroup) checkEpoch(id Identity) error {
 	return nil
 }
 
-// CheckConsumer says whether a member of a consumer group that fetches offsets
+// Check says whether a member of a consumer group that fetches offsets
 // is who it says. Callers that say nothing may, and other groups do not ask.
-func (c *Coordinator) CheckConsumer(id Identity) error {
+func (a ConsumerGroups) Check(id Identity) error {
+	c := a.c
 	if id.MemberID == "" && id.Generation < 0 {
 		return nil
 	}
@@ -119,11 +127,11 @@ func (c *Coordinator) CheckConsumer(id Identity) error {
 	if g.consumer == nil {
 		return nil
 	}
-	return g.checkEpoch(id)
+	return g.modern().checkEpoch(id)
 }
 
 // readTopics returns what the members read; known is false if that cannot be told.
-func (g *consumerGroup) readTopics() (topics map[string]bool, known bool) {
+func (g modernGroup) readTopics() (topics map[string]bool, known bool) {
 	if g.consumer == nil {
 		return g.subscribedTopics()
 	}
@@ -142,21 +150,21 @@ func (g *consumerGroup) readTopics() (topics map[string]bool, known bool) {
 }
 
 // restoreConsumer gives the members that the journal has a session to be heard of again.
-func (g *consumerGroup) restoreConsumer() {
+func (g modernGroup) resume() {
 	if g.consumer == nil {
 		return
 	}
 	g.emptySince = time.Now()
 	g.consumer.unsettled = true
 	for _, m := range g.consumer.members {
-		g.touchConsumer(m)
+		g.touchMember(m)
 		g.watchRevocation(m, m.memberAssignment)
 	}
 }
 
-// DescribeConsumer tells the present state of a consumer group; ErrGroupNotFound if there is none.
-func (c *Coordinator) DescribeConsumer(group string) (ConsumerDescription, error) {
-	g, err := c.lookup(group, false)
+// Describe tells the present state of a consumer group; ErrGroupNotFound if there is none.
+func (a ConsumerGroups) Describe(group string) (ConsumerDescription, error) {
+	g, err := a.c.lookup(group, false)
 	if err != nil {
 		return ConsumerDescription{}, err
 	}
@@ -169,7 +177,7 @@ func (c *Coordinator) DescribeConsumer(group string) (ConsumerDescription, error
 		return ConsumerDescription{}, fmt.Errorf("%w: %q is not a consumer group", ErrGroupNotFound, group)
 	}
 	s := g.consumer
-	d := ConsumerDescription{Group: g.id, State: s.state(), Assignor: g.preferredAssignor(), Epoch: s.epoch, AssignmentEpoch: s.assignEp}
+	d := ConsumerDescription{Group: g.id, State: s.state(), Assignor: g.modern().preferredAssignor(), Epoch: s.epoch, AssignmentEpoch: s.assignEp}
 	for _, id := range slices.Sorted(maps.Keys(s.members)) {
 		m := s.members[id]
 		d.Members = append(d.Members, ConsumerMemberDescription{

@@ -11,7 +11,7 @@ import (
 // reconcile moves a member one step towards the target assignment: it is told
 // to give up what it must first, and gets what nobody else holds any more.
 // owned is what it says it holds; nil = nothing said.
-func (g *consumerGroup) reconcile(m *consumerMember, owned Partitions) error {
+func (g modernGroup) reconcile(m *consumerMember, owned Partitions) error {
 	next := m.next(g.consumer.assignEp, owned, func(id topic.ID, partition int32) bool {
 		owner, held := g.consumer.owners[heldPartition{id, partition}]
 		return !held || owner == m.id
@@ -93,7 +93,7 @@ func (m *consumerMember) stopTimers() {
 }
 
 // alarm removes a member when the time is over, unless the deadline is replaced or stopped before.
-func (g *consumerGroup) alarm(m *consumerMember, d *deadline, after time.Duration, reason string) {
+func (g modernGroup) alarm(m *consumerMember, d *deadline, after time.Duration, reason string) {
 	d.stop()
 	round := d.round
 	d.timer = time.AfterFunc(after, func() {
@@ -104,7 +104,7 @@ func (g *consumerGroup) alarm(m *consumerMember, d *deadline, after time.Duratio
 		}
 		g.c.log.Info("member is removed", slog.String("group", g.id), slog.String("member", m.id),
 			slog.String("reason", fmt.Sprintf("%s: %v", reason, after)))
-		if err := g.removeConsumer(m); err != nil {
+		if err := g.remove(m); err != nil {
 			g.c.log.Warn("member could not be removed", slog.String("group", g.id), slog.String("member", m.id), slog.Any("error", err))
 			g.alarm(m, d, after, reason)
 		}
@@ -112,12 +112,12 @@ func (g *consumerGroup) alarm(m *consumerMember, d *deadline, after time.Duratio
 }
 
 // touchConsumer starts a member's session anew.
-func (g *consumerGroup) touchConsumer(m *consumerMember) {
+func (g modernGroup) touchMember(m *consumerMember) {
 	g.alarm(m, &m.session, g.c.consumerSession, "not heard of for the session timeout")
 }
 
 // watchRevocation gives a member that has partitions to give up the rebalance timeout, counted from when it was told.
-func (g *consumerGroup) watchRevocation(m *consumerMember, before memberAssignment) {
+func (g modernGroup) watchRevocation(m *consumerMember, before memberAssignment) {
 	switch {
 	case m.state != memberUnrevoked:
 		m.revocation.stop()

@@ -185,7 +185,7 @@ func (s *consumerState) hold(m *consumerMember, a memberAssignment) {
 }
 
 // memberTombstones remove a member; its metadata goes last.
-func (g *consumerGroup) memberTombstones(m *consumerMember) []entry {
+func (g modernGroup) memberTombstones(m *consumerMember) []entry {
 	return []entry{
 		consumerTombstone(g.id, consumerRecord{kind: recordCurrent, member: m.id}),
 		consumerTombstone(g.id, consumerRecord{kind: recordTargetMember, member: m.id}),

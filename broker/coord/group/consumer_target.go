@@ -41,13 +41,14 @@ func compileRegex(expression string) (*regexp.Regexp, error) {
 }
 
 // follow lets consumer groups see the topics, until Close.
-func (c *Coordinator) follow(topics topicSource) {
+func (a ConsumerGroups) follow(topics topicSource) {
+	c := a.c
 	c.topics = topics
 	changed := make(chan struct{}, 1)
 	cancel := topics.Watch(changed)
 	for _, g := range c.all() {
 		g.mu.Lock()
-		g.restoreConsumer()
+		g.modern().resume()
 		g.mu.Unlock()
 	}
 	c.background.Go(func() {
@@ -78,7 +79,7 @@ type subscriber struct {
 }
 
 // basis looks up what the members read now.
-func (g *consumerGroup) basis() basis {
+func (g modernGroup) basis() basis {
 	b := basis{assignor: g.preferredAssignor(), sizes: map[topic.ID]int32{}}
 	matched := map[string][]topic.Info{} // by regular expression
 	for _, id := range slices.Sorted(maps.Keys(g.consumer.members)) {
@@ -109,7 +110,7 @@ func (g *consumerGroup) basis() basis {
 }
 
 // matching returns the topics a subscription matches, the broker's own included, as in Kafka.
-func (g *consumerGroup) matching(expression string) []topic.Info {
+func (g modernGroup) matching(expression string) []topic.Info {
 	r, err := compileRegex(expression)
 	if err != nil { // checked when it came, so the journal has it from elsewhere
 		g.c.log.Warn("subscription matches nothing", slog.String("group", g.id), slog.Any("error", err))
@@ -119,7 +120,7 @@ func (g *consumerGroup) matching(expression string) []topic.Info {
 }
 
 // preferredAssignor is the one that most members ask for.
-func (g *consumerGroup) preferredAssignor() string {
+func (g modernGroup) preferredAssignor() string {
 	votes := map[string]int{}
 	for _, m := range g.consumer.members {
 		if assignorOf(m.assignor) != nil {
@@ -166,7 +167,7 @@ func digestString(h hash.Hash, s string) {
 
 // settle begins a new group epoch if what the target assignment depends on has
 // changed: members, what they read, the assignor they want, or the topics.
-func (g *consumerGroup) settle() error {
+func (g modernGroup) settle() error {
 	s := g.consumer
 	seen := g.c.topicsSeen.Load()
 	if !s.unsettled && s.seen == seen {
@@ -186,7 +187,7 @@ func (g *consumerGroup) settle() error {
 
 // retarget makes a new target assignment if the group's epoch has gone on. Its epoch
 // is written last, so that one that was cut short is made again.
-func (g *consumerGroup) retarget() error {
+func (g modernGroup) retarget() error {
 	s := g.consumer
 	if s.assigned && s.assignEp == s.epoch {
 		return nil

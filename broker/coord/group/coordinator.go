@@ -51,8 +51,7 @@ type Coordinator struct {
 
 	transactions transactions
 
-	watchMu  sync.Mutex
-	watchers map[string]map[chan<- struct{}]int
+	watchers
 }
 
 // Open replays the journal and returns the coordinator of all groups in it.
@@ -70,7 +69,7 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.follow(o.Topics)
+	c.Consumers().follow(o.Topics)
 	return c, nil
 }
 
@@ -86,7 +85,6 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 		consumerInterval: cmp.Or(o.ConsumerHeartbeatInterval, defaultConsumerInterval),
 		consumerSession:  cmp.Or(o.ConsumerSessionTimeout, defaultConsumerSession),
 		groups:           map[string]*consumerGroup{},
-		watchers:         map[string]map[chan<- struct{}]int{},
 	}
 	for shard := range j.shards() {
 		end, err := j.replay(ctx, shard, func(e entry) { c.replayed(shard, e) })
@@ -196,39 +194,6 @@ func shardOf(group string, shards int) int {
 		return 0
 	}
 	return int(max(h, -h)) % shards
-}
-
-// Watch tells ch (by a send that does not block) when the group begins a
-// rebalance or ends one, until cancel. It is for members in this process, which
-// need not wait for their next heartbeat to hear of it.
-func (c *Coordinator) Watch(group string, ch chan<- struct{}) (cancel func()) {
-	c.watchMu.Lock()
-	defer c.watchMu.Unlock()
-	if c.watchers[group] == nil {
-		c.watchers[group] = map[chan<- struct{}]int{}
-	}
-	c.watchers[group][ch]++
-	return sync.OnceFunc(func() {
-		c.watchMu.Lock()
-		defer c.watchMu.Unlock()
-		if c.watchers[group][ch]--; c.watchers[group][ch] == 0 {
-			delete(c.watchers[group], ch)
-		}
-		if len(c.watchers[group]) == 0 {
-			delete(c.watchers, group)
-		}
-	})
-}
-
-func (c *Coordinator) wake(group string) {
-	c.watchMu.Lock()
-	defer c.watchMu.Unlock()
-	for ch := range c.watchers[group] {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // Describe tells the present state of a classic group; ErrGroupNotFound if there is none.

@@ -14,7 +14,7 @@ func (c *Coordinator) Delete(ctx context.Context, group string) error {
 	var end int64
 	err := c.with(group, false, func(g *consumerGroup) error {
 		if !g.vacant() {
-			return g.occupied()
+			return g.modern().occupied()
 		}
 		if err := g.write(g.tombstones()...); err != nil {
 			return err
@@ -40,9 +40,9 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, group string, partition
 	var shard int
 	var end int64
 	err := c.with(group, false, func(g *consumerGroup) error {
-		subscribed, known := g.readTopics()
+		subscribed, known := g.modern().readTopics()
 		if !g.vacant() && !known {
-			return g.occupied()
+			return g.modern().occupied()
 		}
 		var entries []entry
 		for _, tp := range partitions {
@@ -129,7 +129,7 @@ func (c *Coordinator) expire(now time.Time) {
 // empty group count from when it became empty, those of plain consumers, and of
 // topics a group is no longer subscribed to, from their commit.
 func (g *consumerGroup) expire(now time.Time) error {
-	subscribed, known := g.readTopics()
+	subscribed, known := g.modern().readTopics()
 	if !known {
 		return nil
 	}

@@ -18,7 +18,7 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 	wait := make(chan joinAnswer, 1)
 	err := c.with(r.Group, r.MemberID == "", func(g *consumerGroup) error {
 		defer g.buryIfUnused()
-		if err := g.becomeClassic(&r); err != nil {
+		if err := g.modern().becomeClassic(&r); err != nil {
 			return err
 		}
 		if r.MemberID == "" {

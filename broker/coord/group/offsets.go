@@ -74,7 +74,7 @@ func (g *consumerGroup) checkCommit(id Identity) error {
 		return nil
 	}
 	if g.consumer != nil {
-		return g.checkEpoch(id)
+		return g.modern().checkEpoch(id)
 	}
 	if id.Generation < 0 && id.MemberID == "" && id.InstanceID == "" {
 		return fmt.Errorf("%w: group %q is %v, only its members may commit", ErrUnknownMember, g.id, g.state)

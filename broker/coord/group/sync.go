@@ -120,7 +120,7 @@ func (c *Coordinator) Leave(_ context.Context, id Identity, reason string) error
 	return c.with(id.Group, false, func(g *consumerGroup) error {
 		defer g.buryIfUnused()
 		if g.consumer != nil {
-			return g.evict(id)
+			return g.modern().evict(id)
 		}
 		if id.InstanceID == "" && g.dropPending(id.MemberID) {
 			g.completeJoinIfAllHere()

@@ -195,7 +195,7 @@ func (g *consumerGroup) checkTransactionalCommit(id Identity, plain bool) error 
 		return nil
 	}
 	if g.consumer != nil {
-		return g.checkEpoch(id)
+		return g.modern().checkEpoch(id)
 	}
 	m, err := g.find(id.MemberID, id.InstanceID)
 	if err != nil {
