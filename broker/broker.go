@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/kafka"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
@@ -46,6 +47,7 @@ type Broker struct {
 	lock    io.Closer
 	topics  *topic.Topics
 	groups  *group.Coordinator
+	txns    *txn.Coordinator
 	service *kafka.Service
 	server  *wire.Server
 	metrics *metrics
@@ -85,12 +87,17 @@ func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) 
 	if b.groups, err = group.Open(ctx, group.Options{Topics: b.topics, Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open group coordinator: %w", err)
 	}
+	if b.txns, err = txn.Open(ctx, txn.Options{Topics: b.topics, Offsets: b.groups, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open transaction coordinator: %w", err)
+	}
 	b.service = &kafka.Service{
 		Config: kafka.Config{ClusterID: b.ClusterID(), NodeID: o.NodeID, AdvertisedHost: host, AdvertisedPort: port,
 			AutoCreateTopics: !o.NoAutoCreate, DefaultPartitions: o.DefaultPartitions},
 		Topics: b.topics,
 		Groups: b.groups,
 		Logger: o.Logger,
+
+		Transactions: b.txns,
 	}
 	wo := wire.Options{Handler: protocol{b.service}, Logger: o.Logger, MaxConnections: o.MaxConnections,
 		MaxConnectionsPerAddress: o.MaxPerAddress, MaxFrameBytes: o.MaxFrameBytes}
@@ -173,6 +180,9 @@ func (b *Broker) release(ctx context.Context) error {
 		b.service.Drain()
 	}
 	durable := context.WithoutCancel(ctx)
+	if b.txns != nil {
+		errs = append(errs, b.txns.Close(durable))
+	}
 	if b.groups != nil {
 		errs = append(errs, b.groups.Close(durable))
 	}

@@ -187,17 +187,6 @@ func TestListOffsetsVersions(t *testing.T) {
 	}
 }
 
-func TestTransactionsAreRefusedClearly(t *testing.T) {
-	r := start(t, broker.Options{})
-	req := kmsg.NewPtrInitProducerIDRequest()
-	req.TransactionalID, req.TransactionTimeoutMillis = ptr("t"), 1000
-	for version := int16(0); version <= 5; version++ {
-		if got := raw(t, r, req, version).(*kmsg.InitProducerIDResponse); got.ErrorCode != kerr.UnsupportedVersion.Code || got.ProducerID != -1 {
-			t.Errorf("v%d: %+v", version, got)
-		}
-	}
-}
-
 // Every listed version of every request that needs no content is answered in a form that its decoder takes.
 func TestEveryVersionIsAnswered(t *testing.T) {
 	r := start(t, broker.Options{})

@@ -14,7 +14,7 @@ import (
 // software, kept with the connection. A version above the table's gets a v0
 // answer with UNSUPPORTED_VERSION, from which the client picks one (KIP-511).
 //
-// Omitted: finalized features (there is none yet).
+// From v3 on it tells the features (txn_apis.go).
 func (s *Service) apiVersions(_ context.Context, c *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.ApiVersionsRequest)
 	resp := reply[*kmsg.ApiVersionsResponse](req)
@@ -26,6 +26,9 @@ func (s *Service) apiVersions(_ context.Context, c *Client, r kmsg.Request) (kms
 		c.SoftwareName, c.SoftwareVersion = req.ClientSoftwareName, req.ClientSoftwareVersion
 	}
 	resp.ApiKeys = s.listedKeys()
+	if req.Version >= 3 {
+		addFeatures(resp)
+	}
 	return resp, nil
 }
 

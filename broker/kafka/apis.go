@@ -14,15 +14,14 @@ const keyApiVersions = 18
 // apis are all rows of requests that are served, sorted by key.
 func apis() []api {
 	rows := []api{
-		{0, "Produce", 3, 13, 0, (*Service).produce, "acks=all after fsync; versions 0 to 2 are listed and not served: old librdkafka compresses only then; no transactions"},
+		{0, "Produce", 3, 13, 0, (*Service).produce, "acks=all after fsync; versions 0 to 2 are listed and not served: old librdkafka compresses only then; v12 adds the partition to the transaction (KIP-890)"},
 		{1, "Fetch", 4, 18, 4, (*Service).fetch, "long poll wakes on append; incremental fetches in sessions"},
 		{2, "ListOffsets", 1, 11, 1, (*Service).listOffsets, "all special timestamps; no tiered storage"},
 		{3, "Metadata", 0, 13, 0, (*Service).metadata, "creates topics where server and request allow it"},
-		{keyApiVersions, "ApiVersions", 0, 4, 0, (*Service).apiVersions, "no features finalized"},
+		{keyApiVersions, "ApiVersions", 0, 4, 0, (*Service).apiVersions, "transaction.version 2 is finalized"},
 		{19, "CreateTopics", 2, 7, 2, (*Service).createTopics, "replication factors above 1 are accepted, 1 is kept"},
 		{20, "DeleteTopics", 1, 6, 1, (*Service).deleteTopics, ""},
 		{21, "DeleteRecords", 0, 2, 0, (*Service).deleteRecords, ""},
-		{22, "InitProducerId", 0, 5, 0, (*Service).initProducerID, "idempotent producers; a transactional id is refused"},
 		{23, "OffsetForLeaderEpoch", 2, 4, 2, (*Service).offsetForLeaderEpoch, "the leader epoch is always 0"},
 		{32, "DescribeConfigs", 1, 4, 1, (*Service).describeConfigs, "topics and the broker"},
 		{33, "AlterConfigs", 0, 2, 0, (*Service).alterConfigs, "topics"},
@@ -37,6 +36,7 @@ func apis() []api {
 		{75, "DescribeTopicPartitions", 0, 0, 0, (*Service).describeTopicPartitions, "in pages of 2000 partitions"},
 	}
 	rows = append(rows, groupAPIs()...)
+	rows = append(rows, txnAPIs()...)
 	slices.SortFunc(rows, func(a, b api) int { return cmp.Compare(a.key, b.key) })
 	return rows
 }

@@ -23,7 +23,7 @@ type errorCode struct {
 
 // errorCodes maps the errors of the domain to Kafka's; the first match counts.
 func errorCodes() []errorCode {
-	return []errorCode{
+	return append(txnErrorCodes(), []errorCode{
 		{topic.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
 		{topic.ErrUnknownPartition, kerr.UnknownTopicOrPartition},
 		{topic.ErrExists, kerr.TopicAlreadyExists},
@@ -41,6 +41,7 @@ func errorCodes() []errorCode {
 		{producer.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
 		{producer.ErrDuplicate, kerr.DuplicateSequenceNumber},
 		{producer.ErrFenced, kerr.InvalidProducerEpoch},
+		{producer.ErrInTransaction, kerr.InvalidTxnState},
 		{record.ErrCorrupt, kerr.CorruptMessage},
 		{record.ErrTruncated, kerr.CorruptMessage},
 		{record.ErrTooLarge, kerr.MessageTooLarge},
@@ -60,7 +61,7 @@ func errorCodes() []errorCode {
 		{group.ErrClosed, kerr.CoordinatorNotAvailable},
 		{context.DeadlineExceeded, kerr.RequestTimedOut},
 		{context.Canceled, kerr.RequestTimedOut},
-	}
+	}...)
 }
 
 // kafkaError returns Kafka's error for err.

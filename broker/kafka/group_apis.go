@@ -6,7 +6,7 @@ package kafka
 func groupAPIs() []api {
 	return []api{
 		{8, "OffsetCommit", 2, 10, 2, (*Service).offsetCommit, "retention of v2-4 is ignored; after fsync"},
-		{9, "OffsetFetch", 1, 10, 1, (*Service).offsetFetch, "an unknown group has committed nothing; no transactions, so every offset is stable"},
+		{9, "OffsetFetch", 1, 10, 1, (*Service).offsetFetch, "an unknown group has committed nothing; v7 can ask for stable offsets"},
 		{10, "FindCoordinator", 0, 6, 0, (*Service).findCoordinator, "this broker, for groups and transactional ids"},
 		{11, "JoinGroup", 0, 9, 0, (*Service).joinGroup, "classic groups, static members"},
 		{12, "Heartbeat", 0, 4, 0, (*Service).heartbeat, ""},

@@ -16,9 +16,8 @@ const (
 
 // FindCoordinator: v0-6
 //
-// One broker coordinates everything. v1 brought the kind, v4 asks for many keys
-// at once. Transactional ids are sent here too, so that InitProducerId is the one
-// place that says what becomes of them; share groups (v6) are refused.
+// One broker coordinates everything, groups and transactional ids. v1 brought the kind,
+// v4 asks for many keys at once. Share groups (v6) are refused.
 func (s *Service) findCoordinator(_ context.Context, c *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.FindCoordinatorRequest)
 	resp := reply[*kmsg.FindCoordinatorResponse](req)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -39,7 +40,9 @@ type Service struct {
 	Config Config
 	Topics *topic.Topics
 	Groups *group.Coordinator
-	Logger *slog.Logger
+	// Transactions is the transaction coordinator.
+	Transactions *txn.Coordinator
+	Logger       *slog.Logger
 
 	tableOnce sync.Once
 	table     []*api // by key

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -28,16 +29,19 @@ const (
 // connection, which is the only way to tell the client. v8 names the records
 // that were refused, v13 names topics by id.
 //
-// Omitted: transactions; v10's leader hints (there is one node).
+// A transactional batch is appended within its transaction; v12 makes the
+// partition part of it, which before needs AddPartitionsToTxn (KIP-890).
+//
+// Omitted: v10's leader hints (there is one node).
 func (s *Service) produce(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.ProduceRequest)
 	resp := reply[*kmsg.ProduceResponse](req)
 	var refusal error
-	switch {
-	case req.Acks < acksAll || req.Acks > acksLeader:
+	var x producedTransaction
+	if req.Acks < acksAll || req.Acks > acksLeader {
 		refusal = fmt.Errorf("%w: acks=%d", kerr.InvalidRequiredAcks, req.Acks)
-	case req.TransactionID != nil:
-		refusal = errNoTransactions
+	} else {
+		x = s.joinTransaction(req)
 	}
 	var written []appendedPartition
 	var failed error
@@ -57,7 +61,7 @@ func (s *Service) produce(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.
 			perr := err
 			var at appendedPartition
 			if perr == nil {
-				at, perr = s.appendBatch(ctx, name, rp, p)
+				at, perr = s.appendBatch(ctx, &x, name, rp, p)
 			}
 			if perr != nil {
 				failed = perr
@@ -73,13 +77,10 @@ func (s *Service) produce(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.
 	case req.Acks == acksNone:
 		return nil, nil
 	case req.Acks == acksAll:
-		s.waitDurable(ctx, written, time.Duration(req.TimeoutMillis)*time.Millisecond)
+		s.waitDurable(ctx, &x, written, time.Duration(req.TimeoutMillis)*time.Millisecond)
 	}
 	return resp, nil
 }
-
-// errNoTransactions has the code with which clients report a broker that does not know transactions.
-var errNoTransactions = fmt.Errorf("%w: this broker has no transactions", kerr.UnsupportedVersion)
 
 // appendedPartition is a partition that a request has written to.
 type appendedPartition struct {
@@ -108,14 +109,14 @@ func (s *Service) producedTopic(version int16, rt *kmsg.ProduceRequestTopic) (st
 }
 
 // reserved reports whether a topic is written by the broker alone.
-func reserved(name string) bool { return name == group.OffsetsTopic }
+func reserved(name string) bool { return name == group.OffsetsTopic || name == txn.StateTopic }
 
-func (s *Service) appendBatch(ctx context.Context, name string, rp *kmsg.ProduceRequestTopicPartition, resp *kmsg.ProduceResponseTopicPartition) (appendedPartition, error) {
+func (s *Service) appendBatch(ctx context.Context, x *producedTransaction, name string, rp *kmsg.ProduceRequestTopicPartition, resp *kmsg.ProduceResponseTopicPartition) (appendedPartition, error) {
 	p, err := s.Topics.Partition(name, rp.Partition)
 	if err != nil {
 		return appendedPartition{}, err
 	}
-	at, err := p.Append(ctx, rp.Records, topic.FromClient)
+	at, err := x.appendTo(ctx, s, p, rp.Records)
 	if err != nil {
 		return appendedPartition{}, err
 	}
@@ -140,15 +141,26 @@ func (s *Service) refuseBatch(p *kmsg.ProduceResponseTopicPartition, name string
 	}
 }
 
-// waitDurable waits for the fsyncs of all partitions at once, at most for timeout.
-func (s *Service) waitDurable(ctx context.Context, written []appendedPartition, timeout time.Duration) {
+// waitDurable waits for the fsyncs of all partitions, and of the transaction's
+// journal, at once, at most for timeout.
+func (s *Service) waitDurable(ctx context.Context, x *producedTransaction, written []appendedPartition, timeout time.Duration) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
+	var wg sync.WaitGroup
+	joined := sync.OnceValue(func() error { return x.waitDurable(ctx) })
+	if x.id != "" {
+		wg.Go(func() { joined() })
+	}
+	defer wg.Wait()
 	wait := func(a *appendedPartition) {
-		if err := a.partition.WaitDurable(ctx, a.end); err != nil {
+		err := a.partition.WaitDurable(ctx, a.end)
+		if err == nil {
+			err = joined()
+		}
+		if err != nil {
 			s.refuseBatch(a.resp, a.partition.Topic(), err)
 		}
 	}
@@ -156,9 +168,7 @@ func (s *Service) waitDurable(ctx context.Context, written []appendedPartition, 
 		wait(&written[0])
 		return
 	}
-	var wg sync.WaitGroup
 	for i := range written {
 		wg.Go(func() { wait(&written[i]) })
 	}
-	wg.Wait()
 }
