@@ -129,6 +129,11 @@ func (h *Header) DeleteHorizon() (ms int64, ok bool) {
 	return h.BaseTimestamp, h.Attributes&attrDeleteHorizon != 0
 }
 
+// SetCodec says how the records of a batch in the making are compressed.
+func (h *Header) SetCodec(c Codec) {
+	h.Attributes = h.Attributes&^attrCodec | int16(c)&attrCodec
+}
+
 // SetDeleteHorizon makes the base timestamp the delete horizon. The batch has
 // to be built anew (Builder.ResetFrom): its records' timestamps count from it.
 func (h *Header) SetDeleteHorizon(ms int64) {

@@ -54,8 +54,9 @@ type survey struct {
 
 // checker checks the batches of clients. It is shared by all partitions.
 type checker struct {
-	scratch sync.Pool // *[]byte
-	crc     *crc32.Table
+	scratch       sync.Pool // *[]byte
+	recompressors sync.Pool // *recompressor
+	crc           *crc32.Table
 }
 
 func newChecker() *checker { return &checker{crc: crc32.MakeTable(crc32.Castagnoli)} }

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/broker/commitlog"
+	"github.com/millstream-io/millstream/broker/record"
 )
 
 // Names of topic configs that more than one place needs, as Kafka spells them.
 const (
 	ConfigCleanupPolicy   = "cleanup.policy"
+	ConfigCompressionType = "compression.type"
 	ConfigMaxMessageBytes = "max.message.bytes"
 	ConfigTimestampType   = "message.timestamp.type"
 	ConfigRetentionBytes  = "retention.bytes"
@@ -51,6 +53,8 @@ type ConfigDef struct {
 type settings struct {
 	log             commitlog.Config
 	maxMessageBytes int64
+	recompress      bool // batches are stored with codec, whatever the producer's
+	codec           record.Codec
 	logAppendTime   bool
 	beforeMaxMillis int64 // math.MaxInt64: no limit
 	afterMaxMillis  int64
@@ -114,8 +118,9 @@ func messageDefs() []ConfigDef {
 		{Name: "message.timestamp.after.max.ms", Type: TypeLong, Default: "3600000", max: math.MaxInt64,
 			Doc:   "How far a producer's timestamp may lie in the future.",
 			apply: func(s *settings, v string) { s.afterMaxMillis = number(v) }},
-		{Name: "compression.type", Type: TypeString, Default: "producer", oneOf: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"},
-			Doc: "Batches are stored as the producer compressed them, whatever the value."},
+		{Name: ConfigCompressionType, Type: TypeString, Default: "producer", oneOf: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"},
+			Doc:   "How batches are stored: as the producer compressed them, or compressed anew.",
+			apply: func(s *settings, v string) { s.codec, s.recompress = codecNames()[v] }},
 	}
 }
 
@@ -150,9 +155,9 @@ func inertDefs() []ConfigDef {
 		boolean("remote.log.delete.on.disable", tiered),
 		long("local.retention.bytes", "-2", -2, math.MaxInt64, tiered),
 		long("local.retention.ms", "-2", -2, math.MaxInt64, tiered),
-		integer("compression.gzip.level", "-1", -1, "The broker does not compress; no effect."),
-		integer("compression.lz4.level", "9", 1, "The broker does not compress; no effect."),
-		integer("compression.zstd.level", "3", -131072, "The broker does not compress; no effect."),
+		integer("compression.gzip.level", "-1", -1, "The broker chooses the level; no effect."),
+		integer("compression.lz4.level", "9", 1, "The broker chooses the level; no effect."),
+		integer("compression.zstd.level", "3", -131072, "The broker chooses the level; no effect."),
 	}
 }
 

@@ -100,6 +100,13 @@ func (p *Partition) Append(ctx context.Context, batches []byte, from Origin) (Ap
 	if err != nil {
 		return Appended{}, err
 	}
+	if s.recompress {
+		var release func()
+		if batches, release, err = p.checker.recompress(batches, s); err != nil {
+			return Appended{}, err
+		}
+		defer release()
+	}
 	out := Appended{}
 	if s.logAppendTime {
 		out.LogAppendTime = now.Truncate(time.Millisecond)
