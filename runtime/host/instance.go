@@ -153,6 +153,9 @@ func (o *outputs) Next(out *abi.Output) bool {
 	return true
 }
 
+// DroppedLines returns how many log lines were over the limit since it was last called.
+func (i *Instance) DroppedLines() int { return i.lines.takeDropped() }
+
 // MemoryBytes is the present size of the guest's memory.
 func (i *Instance) MemoryBytes() int64 { return int64(i.module.Memory().Size()) }
 

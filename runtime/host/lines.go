@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -16,15 +15,14 @@ import (
 const tailLines = 4
 
 // lineLog turns what a guest prints and logs into lines, each cut to a length,
-// so many a second. The rest is counted and dropped; the count is a line
-// of its own at the next occasion.
+// so many a second. The rest is dropped, and counted until takeDropped.
 type lineLog struct {
 	write          LogFunc
 	linesPerSecond int
 	lineBytes      int
 
 	partial [2][]byte // of fd 1 and 2, at most lineBytes each
-	second  time.Time // start of the second that written and dropped count in
+	second  time.Time // start of the second that written counts in
 	written int
 	dropped int
 	last    [tailLines]string // of this call, a ring
@@ -95,10 +93,7 @@ func (l *lineLog) line(level slog.Level, line []byte) {
 	}
 	now := time.Now()
 	if now.Sub(l.second) >= time.Second {
-		if l.dropped > 0 {
-			l.write(slog.LevelWarn, fmt.Sprintf("%d lines were dropped: more than %d in a second", l.dropped, l.linesPerSecond))
-		}
-		l.second, l.written, l.dropped = now, 0, 0
+		l.second, l.written = now, 0
 	}
 	if l.written >= l.linesPerSecond {
 		l.dropped++
@@ -109,6 +104,13 @@ func (l *lineLog) line(level slog.Level, line []byte) {
 	l.count++
 	l.written++
 	l.write(level, text)
+}
+
+// takeDropped returns how many lines were dropped since it was last called.
+func (l *lineLog) takeDropped() int {
+	n := l.dropped
+	l.dropped = 0
+	return n
 }
 
 // tail returns the line of this call that says why the guest gave up, else its

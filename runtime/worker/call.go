@@ -58,6 +58,7 @@ func (p *partition) process(first, limit int) (n int, r host.Result, err error) 
 	})
 	took := time.Since(started)
 	stats.observeCall(took)
+	p.logs.Dropped(g.DroppedLines())
 	if err != nil {
 		return n, r, p.spent(err)
 	}

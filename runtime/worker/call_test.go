@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ type echo struct {
 
 func (e *echo) Instantiate(context.Context, host.Setup, host.LogFunc) (Guest, error) { return e, nil }
 func (e *echo) Input(context.Context, int) ([]byte, error)                           { return e.area, nil }
-func (e *echo) MemoryBytes() int64                                                   { return 0 }
+func (e *echo) DroppedLines() int                                                    { return 0 }
 func (e *echo) Close(context.Context) error                                          { return nil }
 
 func (e *echo) Process(_ context.Context, b host.Batch) (host.Result, error) {
@@ -127,6 +128,25 @@ func TestNoAllocationPerRecord(t *testing.T) {
 		if s.walked < 100*records || s.commits < 100 {
 			t.Errorf("%d outputs in %d commits", s.walked, s.commits)
 		}
+	}
+}
+
+// A member that lost its place and got it back has, for a moment, two sessions of a partition.
+func TestTheEndOfAnOldSessionDoesNotHideTheNewOne(t *testing.T) {
+	p, old := newStill(t, 1)
+	w, again := p.w, &still{}
+	w.remember(old)
+	w.remember(again)
+	w.setTrouble(old, errors.New("full"))
+	w.forget(old)
+	if !w.Owns(again.Partition()) {
+		t.Error("the new session is not known")
+	}
+	if len(w.trouble) > 0 {
+		t.Errorf("trouble of the old session stays: %v", w.trouble)
+	}
+	if w.forget(again); w.Owns(again.Partition()) {
+		t.Error("the partition is still owned")
 	}
 }
 

@@ -18,7 +18,8 @@ type Program interface {
 type Guest interface {
 	Input(ctx context.Context, size int) ([]byte, error)
 	Process(ctx context.Context, b host.Batch) (host.Result, error)
-	MemoryBytes() int64
+	// DroppedLines returns how many log lines were over the limit since it was last called.
+	DroppedLines() int
 	Close(ctx context.Context) error
 }
 

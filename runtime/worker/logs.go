@@ -109,6 +109,13 @@ func (s *LogSource) Line(level slog.Level, message string) {
 	s.logs.put(s.line(now, level, message, false))
 }
 
+// Dropped counts lines that never came here because they were over a limit already.
+func (s *LogSource) Dropped(n int) {
+	if n > 0 {
+		s.logs.drop(s.deployment, n)
+	}
+}
+
 // Event takes an event of the deployment's life; it is not rate-limited.
 func (s *LogSource) Event(level slog.Level, message string) {
 	s.logs.put(s.line(time.Now(), level, message, true))

@@ -89,6 +89,21 @@ func TestFloodsAreCutAndCounted(t *testing.T) {
 	})
 }
 
+func TestLinesDroppedInTheGuestAreReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1, workertest.Upper)
+		b.program.DroppedLines.Store(36)
+		b.log.AppendTo("in", 0, "the last record for a long time")
+		b.start()
+		time.Sleep(2 * time.Second)
+		got := lines(t, b.log)
+		if last := got[len(got)-1]; last.Message != "36 log lines were dropped" || last.Deployment != "d" {
+			t.Errorf("lines are %+v", got)
+		}
+		b.finish()
+	})
+}
+
 func TestABufferThatIsFullDropsAndNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, logs := newLogs(t)

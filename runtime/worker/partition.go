@@ -177,7 +177,7 @@ func (p *partition) commit(next int) error {
 // retrying says that a step is tried again because of err.
 func (p *partition) retrying(what string, err error) {
 	p.troubled = true
-	p.w.setTrouble(troubleOf(p.tp), fmt.Errorf("%s partition %d: %w", p.tp.Topic, p.tp.Partition, err))
+	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %w", p.tp.Topic, p.tp.Partition, err))
 	p.w.logger.Warn(what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
 	p.w.config.Stats.Retries.Add(1)
 }
@@ -185,7 +185,7 @@ func (p *partition) retrying(what string, err error) {
 func (p *partition) untroubled() {
 	if p.troubled {
 		p.troubled = false
-		p.w.setTrouble(troubleOf(p.tp), nil)
+		p.w.setTrouble(p.session, nil)
 	}
 }
 

@@ -67,8 +67,8 @@ type Worker struct {
 	mu       sync.Mutex
 	spare    *lodger // made by New, for the first partition that needs a guest
 	failure  error
-	trouble  map[string]string // reasons why something is being tried again, by what
-	sessions map[engine.TopicPartition]bool
+	trouble  map[engine.Session]string // reasons why something is being tried again; nil: joining the group
+	sessions map[engine.TopicPartition]engine.Session
 	joined   bool
 }
 
@@ -78,7 +78,7 @@ func New(ctx context.Context, c Config) (*Worker, error) {
 	w := &Worker{
 		config: c, logger: c.Logger.With("deployment", c.Group.Name), events: c.Logs.Source(c.Setup.Deployment, engine.TopicPartition{Partition: -1}, 0),
 		done: make(chan struct{}), assigned: make(chan struct{}),
-		trouble: map[string]string{}, sessions: map[engine.TopicPartition]bool{},
+		trouble: map[engine.Session]string{}, sessions: map[engine.TopicPartition]engine.Session{},
 	}
 	spare, err := w.instantiate(ctx, w.events)
 	if err != nil {
@@ -135,7 +135,7 @@ func (w *Worker) run() {
 		if joined {
 			pause.reset()
 		}
-		w.setTrouble("group", err)
+		w.setTrouble(nil, err)
 		w.logger.Warn("membership lost, joining again", "error", err)
 		if !pause.wait(w.soft) {
 			break
@@ -202,7 +202,7 @@ func (w *Worker) assign(membership context.Context, sessions []engine.Session, b
 	first := !w.joined
 	w.joined = true
 	w.mu.Unlock()
-	w.setTrouble("group", nil)
+	w.setTrouble(nil, nil)
 	if first {
 		w.logger.Info("deployment runs", "partitions", len(sessions))
 		close(w.assigned)
@@ -226,20 +226,22 @@ func (w *Worker) fail(err error) {
 func (w *Worker) remember(s engine.Session) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sessions[s.Partition()] = true
+	w.sessions[s.Partition()] = s
 }
 
+// forget ends a session. The partition may have another one already: a member that
+// lost its place and got it back does not wait for what is in hand.
 func (w *Worker) forget(s engine.Session) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.sessions, s.Partition())
-	delete(w.trouble, troubleOf(s.Partition()))
+	if w.sessions[s.Partition()] == s {
+		delete(w.sessions, s.Partition())
+	}
+	delete(w.trouble, s)
 }
 
-func troubleOf(tp engine.TopicPartition) string { return fmt.Sprintf("%s/%d", tp.Topic, tp.Partition) }
-
 // setTrouble says that something is being tried again because of err; nil ends it.
-func (w *Worker) setTrouble(what string, err error) {
+func (w *Worker) setTrouble(what engine.Session, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil {
@@ -311,7 +313,7 @@ func (w *Worker) Phase() (phase, reason string) {
 func (w *Worker) Owns(tp engine.TopicPartition) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.sessions[tp]
+	return w.sessions[tp] != nil
 }
 
 // policyStops tells whether the first failed record ends the deployment.

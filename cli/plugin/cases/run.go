@@ -163,6 +163,9 @@ func (r *run) process(ctx context.Context, instance *host.Instance) ([][]output,
 	result, err := instance.Process(ctx, host.Batch{
 		Count: len(r.c.Input), SizeBytes: len(records), Now: r.now, Seed: seed, Timestamps: r.timestamp,
 	})
+	if n := instance.DroppedLines(); n > 0 {
+		r.log(slog.LevelWarn, fmt.Sprintf("%d lines were dropped: a deployment's limit is %d in a second", n, host.DefaultLimits().LogLines))
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -50,6 +50,8 @@ type Program struct {
 	FuelPerRecord, FuelPerCall int64
 	// MaxInputBytes is the largest input area; 0 = any.
 	MaxInputBytes int
+	// DroppedLines is what the next guest that is asked says it dropped.
+	DroppedLines atomic.Int64
 
 	Made  atomic.Int64 // guests
 	Calls atomic.Int64
@@ -150,8 +152,8 @@ func (g *guest) Next(o *abi.Output) bool {
 	return true
 }
 
-// MemoryBytes implements worker.Guest.
-func (g *guest) MemoryBytes() int64 { return int64(len(g.input)) }
+// DroppedLines implements worker.Guest.
+func (g *guest) DroppedLines() int { return int(g.program.DroppedLines.Swap(0)) }
 
 // Close implements worker.Guest.
 func (g *guest) Close(context.Context) error {
