@@ -32,6 +32,7 @@ func apis() []api {
 		{45, "AlterPartitionReassignments", 0, 1, 0, (*Service).alterPartitionReassignments, "to the one broker only"},
 		{46, "ListPartitionReassignments", 0, 0, 0, (*Service).listPartitionReassignments, "there is never one"},
 		{55, "DescribeQuorum", 0, 2, 0, (*Service).describeQuorum, "a quorum of one"},
+		{57, "UpdateFeatures", 0, 2, 0, (*Service).updateFeatures, "to the levels that are there"},
 		{60, "DescribeCluster", 0, 2, 0, (*Service).describeCluster, "one broker, which is the controller"},
 		{75, "DescribeTopicPartitions", 0, 0, 0, (*Service).describeTopicPartitions, "in pages of 2000 partitions"},
 	}

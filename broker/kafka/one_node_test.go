@@ -118,3 +118,29 @@ func TestDescribeTopicPartitionsInPages(t *testing.T) {
 		t.Errorf("all topics: %+v", all)
 	}
 }
+
+func TestUpdateFeatures(t *testing.T) {
+	s := newGroupService(t)
+	own := features()[0]
+	for version := int16(0); version <= 2; version++ {
+		for _, c := range []struct {
+			name  string
+			level int16
+			want  *kerr.Error
+		}{{own.name, own.level, nil}, {own.name, own.level + 1, kerr.InvalidUpdateVersion}, {"flying", 1, kerr.InvalidUpdateVersion}} {
+			req := kmsg.NewPtrUpdateFeaturesRequest()
+			u := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
+			u.Feature, u.MaxVersionLevel = c.name, c.level
+			req.FeatureUpdates = append(req.FeatureUpdates, u)
+			resp := ask[*kmsg.UpdateFeaturesResponse](s, version, req)
+			got := resp.ErrorCode
+			if version < 2 {
+				if got != 0 || len(resp.Results) != 1 || resp.Results[0].Feature != c.name {
+					t.Fatalf("v%d: %+v", version, resp)
+				}
+				got = resp.Results[0].ErrorCode
+			}
+			s.wantCode(c.name, version, got, c.want)
+		}
+	}
+}
