@@ -184,9 +184,11 @@ func (r *Runtime) Undeploy(ctx context.Context, name string) error {
 		d.setFailure(fmt.Errorf("half deleted: %w: delete it again", err))
 		return err
 	}
+	// The name is free only afterwards: a deployment that takes it at once must not lose its own offsets.
+	err = r.engine.ForgetGroup(ctx, deploy.GroupName(name))
 	r.remove(d)
 	r.inBackground(r.collectGarbage)
-	if err := r.engine.ForgetGroup(ctx, deploy.GroupName(name)); err != nil {
+	if err != nil {
 		return fmt.Errorf("deployment %q is deleted, but the offsets of its group are still there: %w", name, err)
 	}
 	return nil

@@ -64,7 +64,7 @@ func (c *AdminClient) Explain(err error) error {
 	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &problem):
-		return &command.Error{Code: problemCode(problem), Err: err}
+		return &command.Error{Code: problemCode(problem), Err: err, Fix: problemFix(problem)}
 	case errors.Is(err, admin.ErrUnreachable), network(err):
 		return &command.Error{
 			Code: command.CodeUnreachable,
@@ -75,9 +75,24 @@ func (c *AdminClient) Explain(err error) error {
 	return err
 }
 
+// problemFix is the way out of problems that do not name it themselves.
+func problemFix(p *admin.Problem) string {
+	switch {
+	case strings.HasSuffix(p.Type, ":module-stopped"):
+		return "it fails before its first record, in _initialize or its setup; what it printed: millstream logs NAME\n" +
+			"if it only needs more room: --memory SIZE, --wall-time DURATION (ten times that for the setup)"
+	case strings.HasSuffix(p.Type, ":storage"):
+		return "free space on the server's disk and try again; the server goes on by itself"
+	}
+	return ""
+}
+
 func problemCode(p *admin.Problem) int {
-	if strings.HasSuffix(p.Type, ":missing-topics") {
+	switch {
+	case strings.HasSuffix(p.Type, ":missing-topics"):
 		return command.CodeNotFound
+	case strings.HasSuffix(p.Type, ":storage"):
+		return command.CodeFailed // the server answers, it is its disk that does not
 	}
 	switch p.Status {
 	case http.StatusBadRequest:

@@ -195,6 +195,9 @@ func (o *deployOptions) module() ([]byte, error) {
 	if err != nil {
 		return nil, command.Failedf("%w", err)
 	}
+	if len(wasm) == 0 {
+		return nil, command.Failedf("file %s is empty", o.source).WithFix("build it again: millstream build DIR -o %s", o.source)
+	}
 	return wasm, nil
 }
 

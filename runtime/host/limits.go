@@ -16,8 +16,9 @@ type Limits struct {
 	// FuelPerCall is the budget of a call with one record, in units of about one simple
 	// loop iteration. Each further record of the batch adds a hundredth of it: a
 	// batch of costly records fits, and one runaway record cannot use up the budget of
-	// a whole batch. A batch that uses its budget up is tried again in smaller parts, so
-	// this is the fuel per record. Default 50 M.
+	// a whole batch. A batch that uses its budget up is tried again in smaller parts, down
+	// to single records: one that needs no more than this never fails for it, one that needs
+	// more fails unless its neighbours left it enough. Default 50 M.
 	FuelPerCall  int64
 	FuelSetup    int64         // budget of start and setup; default 2,000 M
 	WallTime     time.Duration // per call, ten times as much for start and setup; default 1 s
