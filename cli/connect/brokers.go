@@ -22,10 +22,10 @@ const (
 	DefaultAdmin   = "http://127.0.0.1:9644"
 )
 
-const (
-	dialTimeout    = 2 * time.Second
-	requestTimeout = 10 * time.Second
-)
+const dialTimeout = 2 * time.Second
+
+// RequestTimeout is how long an answer is waited for, retries included.
+const RequestTimeout = 10 * time.Second
 
 // Brokers are bootstrap addresses from --brokers or MILLSTREAM_BROKERS.
 type Brokers struct {
@@ -54,7 +54,7 @@ func (b *Brokers) Open(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error
 		kgo.ClientID("millstream-cli"),
 		kgo.DialTimeout(dialTimeout),
 		kgo.RequestTimeoutOverhead(5 * time.Second),
-		kgo.RetryTimeout(requestTimeout),
+		kgo.RetryTimeout(RequestTimeout),
 		kgo.RequestRetries(5),
 		kgo.RetryBackoffFn(func(n int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(n, 6)) }),
 		// A command looks once; waiting seconds between two looks would be its whole life.

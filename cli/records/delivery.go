@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -32,8 +33,41 @@ type delivery struct {
 	bytes       int64
 	failed      int64
 	first       error // of those failed
+	committed   bool  // the transaction, if there is one
 	watch       *time.Timer
 	cancel      context.CancelCauseFunc
+
+	contact contact
+}
+
+// contact is a hook of the client that keeps the last trouble of reaching the
+// broker: what records fail with, when they fail for that, does not say it.
+type contact struct {
+	mu  sync.Mutex
+	err error
+}
+
+// OnBrokerConnect implements kgo.HookBrokerConnect.
+func (c *contact) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	c.set(err)
+}
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (c *contact) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e2e kgo.BrokerE2E) { c.set(e2e.Err()) }
+
+func (c *contact) set(err error) {
+	if errors.Is(err, context.Canceled) {
+		return // by this side
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *contact) lastError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 func newDelivery(ctx context.Context) *delivery {
@@ -74,11 +108,29 @@ func (d *delivery) done(r *kgo.Record, err error) {
 	d.bytes += int64(len(r.Key) + len(r.Value))
 }
 
-// failing reports whether a record failed; then there is no sense in sending more, and order would be lost.
-func (d *delivery) failing() bool {
+// failure is why the first record failed that did; then there is no sense in sending more, and order would be lost.
+func (d *delivery) failure() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.first != nil
+	return d.first
+}
+
+// stalled reports whether it was given up because nothing was acknowledged.
+func (d *delivery) stalled() bool { return errors.Is(context.Cause(d.ctx), errStalled) }
+
+// lost counts the records that are not known to be written.
+func (d *delivery) lost() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed + int64(d.outstanding)
+}
+
+// discard takes back what was counted as written: its transaction was aborted.
+func (d *delivery) discard() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed += d.records
+	d.records, d.bytes = 0, 0
 }
 
 func (d *delivery) close() {

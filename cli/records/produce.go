@@ -3,16 +3,13 @@ package records
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
-	"github.com/millstream-io/millstream/cli/terminal"
+	"github.com/millstream-io/millstream/cli/stream"
 	"github.com/millstream-io/millstream/cli/topic"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 )
@@ -25,8 +22,14 @@ type produceOptions struct {
 	keySet       bool
 	keySeparator string
 	headers      cli.StringSlice
+	timestamp    string
 	partition    int
 	compression  string
+	acks         string
+
+	transactional bool
+
+	at time.Time // of timestamp; zero: now, or the line's own
 }
 
 // NewProduce makes the command.
@@ -38,18 +41,13 @@ func NewProduce(env *command.Env) *cli.Command {
 		Description: `Each line is the value of one record. With --key-separator the part before its first
 occurrence is the key; a line without it has no key. With --json each line is an object with key, value, headers and timestamp
 (RFC 3339 or milliseconds), as consume --json prints it, and the summary is JSON too. Records are acknowledged when they are
-on disk; the exit code is 1 if any was not.`,
+on disk; the exit code is 1 if any was not. With --transactional all lines become visible together at the end of the input, or
+none of them if there is an error or an interrupt.`,
 		Examples: `echo 'the cat sleeps' | millstream produce notes
 printf 'anna:good morning\nben:thank you\n' | millstream produce notes --key-separator :
-millstream consume notes --json | millstream produce notes.copy --json`,
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "key", Usage: "`KEY` of every record", Destination: &o.key},
-			&cli.StringFlag{Name: "key-separator", Usage: "`TEXT` between key and value of a line; \\t is a tab", Destination: &o.keySeparator},
-			&cli.StringSliceFlag{Name: "header", Usage: "header `NAME=VALUE` of every record; may be repeated", Destination: &o.headers},
-			&cli.IntFlag{Name: "partition", Usage: "write to this partition `NUMBER` instead of the key's", Value: -1, DefaultText: "by key", Destination: &o.partition},
-			&cli.StringFlag{Name: "compression", Usage: "`CODEC`: none, gzip, snappy, lz4 or zstd", Value: "none", Destination: &o.compression},
-			o.brokers.Flag(),
-		},
+millstream consume notes --json | millstream produce notes.copy --json
+millstream produce notes --transactional --compression zstd < notes.txt`,
+		Flags:    o.flags(),
 		Complete: topic.Names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.topic = args[0]
@@ -63,6 +61,24 @@ millstream consume notes --json | millstream produce notes.copy --json`,
 	return c
 }
 
+func (o *produceOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "key", Usage: "`KEY` of every record", Destination: &o.key},
+		&cli.StringFlag{Name: "key-separator", Usage: "`TEXT` between key and value of a line; \\t is a tab", Destination: &o.keySeparator},
+		&cli.StringSliceFlag{Name: "header", Usage: "header `NAME=VALUE` of every record; may be repeated", Destination: &o.headers},
+		&cli.StringFlag{Name: "timestamp", Usage: "event `TIME` of every record without its own: RFC 3339, a duration ago, or milliseconds since 1970", DefaultText: "now", Destination: &o.timestamp},
+		&cli.IntFlag{Name: "partition", Usage: "write to this partition `NUMBER` instead of the key's", Value: -1, DefaultText: "by key", Destination: &o.partition},
+		&cli.StringFlag{Name: "compression", Usage: "`CODEC`: none, gzip, snappy, lz4 or zstd", Value: "none", Destination: &o.compression},
+		&cli.StringFlag{Name: "acks", Usage: "what to wait for, `ACKS`: all (on disk), 1 (in the broker's memory) or 0 (nothing)", Value: "all", Destination: &o.acks},
+		&cli.BoolFlag{Name: "transactional", Usage: "write all lines in one transaction", Destination: &o.transactional, DisableDefaultText: true},
+		o.brokers.Flag(),
+	}
+}
+
+// refusals is how often the broker may refuse a batch, for a reason that may
+// pass, before it is given up: some seconds, in which a partition finds a leader.
+const refusals = 100
+
 func (o *produceOptions) options() ([]kgo.Opt, error) {
 	codec, ok := map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
@@ -74,17 +90,52 @@ func (o *produceOptions) options() ([]kgo.Opt, error) {
 	if o.keySet && o.keySeparator != "" {
 		return nil, command.Usagef("--key and --key-separator exclude each other")
 	}
+	if o.timestamp != "" {
+		at, err := stream.ParseTime(o.timestamp, time.Now())
+		if err != nil {
+			return nil, command.Usagef("--timestamp: %w", err)
+		}
+		o.at = at.Time
+	}
 	options := []kgo.Opt{
 		kgo.DefaultProduceTopic(o.topic),
 		kgo.ProducerBatchCompression(codec),
 		kgo.AllowAutoTopicCreation(),
 		kgo.ProducerLinger(5 * time.Millisecond),
 		kgo.UnknownTopicRetries(20),
+		kgo.RecordRetries(refusals),
 	}
+	acks, err := o.acknowledgement()
+	if err != nil {
+		return nil, err
+	}
+	options = append(options, acks...)
 	if o.partition >= 0 {
 		options = append(options, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
 	return options, nil
+}
+
+// acknowledgement are the options for --acks and --transactional.
+func (o *produceOptions) acknowledgement() ([]kgo.Opt, error) {
+	var options []kgo.Opt
+	switch o.acks {
+	case "all":
+	case "1":
+		options = append(options, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	case "0":
+		options = append(options, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
+	default:
+		return nil, command.Usagef("--acks %q is unknown", o.acks).WithFix("it is all, 1 or 0")
+	}
+	if !o.transactional {
+		// A batch whose fate is not known is given up too when the stall timeout ends it.
+		return append(options, kgo.AllowIdempotentProduceCancellation()), nil
+	}
+	if o.acks != "all" {
+		return nil, command.Usagef("--transactional needs --acks all")
+	}
+	return append(options, transactionOptions()...), nil
 }
 
 func (o *produceOptions) run(ctx context.Context) error {
@@ -96,27 +147,35 @@ func (o *produceOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := o.brokers.Open(ctx, options...)
+	p := newDelivery(ctx)
+	defer p.close()
+	client, err := o.brokers.Open(ctx, append(options, kgo.WithHooks(&p.contact))...)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	if o.transactional {
+		if err := client.BeginTransaction(); err != nil {
+			return o.brokers.Explain(err, "begin a transaction")
+		}
+	}
 	if o.env.InTerminal {
 		o.env.Notef("type lines for %q; Ctrl-D ends\n", o.topic)
 	}
-	p := newDelivery(ctx)
-	defer p.close()
 	inputErr := o.send(ctx, client, headers, p)
 	// What was read before an interrupt is still delivered; a second interrupt ends that.
 	flushErr := client.Flush(p.ctx)
-	o.summary(p)
-	switch {
-	case p.first != nil:
-		return o.explain(p)
-	case inputErr != nil:
-		return inputErr
+	if inputErr == nil {
+		inputErr = flushErr
 	}
-	return flushErr
+	if o.transactional {
+		inputErr = o.endTransaction(ctx, client, p, inputErr)
+	}
+	o.summary(p)
+	if p.failure() != nil || p.stalled() {
+		return o.explain(client, p)
+	}
+	return inputErr
 }
 
 // send reads lines until their end, the end of ctx or the first failure.
@@ -141,15 +200,22 @@ func (o *produceOptions) send(ctx context.Context, client *kgo.Client, headers [
 		}
 		r, err := o.record(line, separator)
 		if err != nil {
-			return command.Failedf("line %d: %w", n, err).WithFix("the lines before it were written; run again from line %d", n)
+			e := command.Failedf("line %d: %w", n, err).WithFix("the lines before it were written; run again from line %d", n)
+			if o.transactional {
+				return e.WithFix("nothing was written; run again with the line mended")
+			}
+			return e
 		}
 		r.Headers = append(r.Headers, headers...)
+		if r.Timestamp.IsZero() {
+			r.Timestamp = o.at
+		}
 		if o.partition >= 0 {
 			r.Partition = int32(o.partition)
 		}
 		p.sent()
 		client.Produce(p.ctx, r, p.done)
-		if p.failing() {
+		if p.failure() != nil {
 			return nil
 		}
 	}
@@ -185,39 +251,4 @@ func (o *produceOptions) fixedHeaders() ([]kgo.RecordHeader, error) {
 		out = append(out, kgo.RecordHeader{Key: name, Value: []byte(value)})
 	}
 	return out, nil
-}
-
-func (o *produceOptions) explain(p *delivery) error {
-	what := fmt.Sprintf("%s of topic %q not written", terminal.Count(p.failed, "record"), o.topic)
-	if errors.Is(p.first, kerr.UnknownTopicOrPartition) {
-		return command.NotFoundf("topic %q does not exist", o.topic).WithFix("create it: millstream topic create %s", o.topic)
-	}
-	if errors.Is(context.Cause(p.ctx), errStalled) {
-		return &command.Error{
-			Code: command.CodeUnreachable, Err: fmt.Errorf("%s: %w", what, errStalled),
-			Fix: "see whether the server runs: millstream topic list",
-		}
-	}
-	return o.brokers.Explain(p.first, what)
-}
-
-// summaryAfter is how long producing takes before its result is told without a terminal.
-const summaryAfter = 2 * time.Second
-
-func (o *produceOptions) summary(p *delivery) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	took := time.Since(p.started)
-	if o.env.JSON {
-		_ = o.env.PrintJSON(map[string]any{
-			"topic": o.topic, "records": p.records, "bytes": p.bytes, "failed": p.failed, "seconds": took.Seconds(),
-		})
-		return
-	}
-	if !o.env.ErrTerminal && took < summaryAfter {
-		return
-	}
-	rate := float64(p.records) / max(took.Seconds(), 0.001)
-	o.env.Notef("%s, %s to %q in %s (%.0f a second)\n",
-		terminal.Count(p.records, "record"), terminal.Size(p.bytes), o.topic, terminal.Duration(took), rate)
 }
