@@ -51,8 +51,9 @@ func failIf(fails bool, err error) error {
 // and after a power cut, and nothing may be acknowledged behind a failed fsync.
 func TestFailures(t *testing.T) {
 	const steps = 30
-	var operations int64
-	runFailing(t, *seedFlag, steps, func(vfs.Op, int64) error { operations++; return nil })
+	var counted atomic.Int64 // partitions are opened side by side
+	runFailing(t, *seedFlag, steps, func(vfs.Op, int64) error { counted.Add(1); return nil })
+	operations := counted.Load()
 	cases := 0
 	every := max(1, operations*int64(len(failures))/int64(*failuresFlag))
 	for i, f := range failures {
