@@ -107,7 +107,7 @@ func (c *Coordinator) carryOut(ctx context.Context, t *transaction) error {
 	errs := make([]error, len(m.partitions))
 	for i, tp := range sorted(m.partitions) {
 		wait.Go(func() {
-			errs[i] = c.mark(ctx, tp, m.producer, record.Marker{Commit: m.state == StatePrepareCommit})
+			errs[i] = c.mark(ctx, tp, &m)
 		})
 	}
 	wait.Wait()
@@ -122,25 +122,24 @@ func (c *Coordinator) carryOut(ctx context.Context, t *transaction) error {
 
 // mark ends a producer's transaction in a partition, durably. There is nothing to
 // end in a partition that has no batch of it, that is gone, or that cannot be read any more.
-func (c *Coordinator) mark(ctx context.Context, tp Partition, p Producer, m record.Marker) error {
-	if tp.Topic == group.OffsetsTopic {
-		return c.offsets.EndTransaction(ctx, tp.Partition, p.ID, p.Epoch, m)
-	}
+func (c *Coordinator) mark(ctx context.Context, tp Partition, m *metadata) error {
 	part, err := c.topics.Partition(tp.Topic, tp.Partition)
 	if err != nil {
 		return ignoreLost(err)
 	}
-	return ignoreLost(appendMarker(ctx, part, p, m))
+	if epoch, _, open := part.OpenTransaction(m.producer.ID); !open || !m.ends(epoch) {
+		return ignoreLost(part.WaitDurable(ctx, part.Offsets().LogEnd)) // for the marker of an earlier attempt
+	}
+	return ignoreLost(c.appendMarker(ctx, part, m.producer, record.Marker{Commit: m.state == StatePrepareCommit}))
 }
 
-func appendMarker(ctx context.Context, part *topic.Partition, p Producer, m record.Marker) error {
-	end := part.Offsets().LogEnd // an earlier attempt may have written what is not durable yet
-	if _, _, open := part.OpenTransaction(p.ID); open {
-		at, err := part.Append(ctx, record.AppendMarker(nil, p.ID, p.Epoch, m, time.Now().UnixMilli()), topic.FromBroker)
-		if err != nil {
-			return fmt.Errorf("write the marker of %s-%d: %w", part.Topic(), part.Index(), err)
-		}
-		end = at.LastOffset + 1
+func (c *Coordinator) appendMarker(ctx context.Context, part *topic.Partition, p Producer, m record.Marker) error {
+	if part.Topic() == group.OffsetsTopic {
+		return c.offsets.EndTransaction(ctx, part.Index(), p.ID, p.Epoch, m)
 	}
-	return part.WaitDurable(ctx, end)
+	at, err := part.Append(ctx, record.AppendMarker(nil, p.ID, p.Epoch, m, time.Now().UnixMilli()), topic.FromBroker)
+	if err != nil {
+		return fmt.Errorf("write the marker of %s-%d: %w", part.Topic(), part.Index(), err)
+	}
+	return part.WaitDurable(ctx, at.LastOffset+1)
 }

@@ -245,6 +245,14 @@ func (m *metadata) complete(now time.Time) metadata {
 	return n
 }
 
+// ends reports whether what a producer has open in a partition with an epoch is
+// the transaction that is prepared. That it is complete may not be on record
+// while its successor writes already; with V2 that one has the epoch that this
+// one ended with. With V1 it is on record before it writes.
+func (m *metadata) ends(epoch int16) bool {
+	return epoch < m.producer.Epoch || m.version != V2 && epoch == m.producer.Epoch
+}
+
 func preparedState(commit bool) State {
 	if commit {
 		return StatePrepareCommit

@@ -94,7 +94,7 @@ func (t Ticket) Durable(ctx context.Context) error {
 }
 
 // Add makes partitions part of the producer's transaction, which begins with
-// the first of them.
+// the first of them. A producer of V1 must not write before that is durable.
 func (c *Coordinator) Add(id string, p Producer, v Version, partitions ...Partition) (Ticket, error) {
 	t, err := c.find(id)
 	if err != nil {

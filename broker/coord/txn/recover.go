@@ -25,12 +25,14 @@ func ignoreLost(err error) error {
 func (c *Coordinator) recover(ctx context.Context) error {
 	owners := make(map[int64]*transaction, len(c.byID))
 	for _, t := range c.byID {
-		owners[t.producer.ID] = t
 		if t.state.prepared() {
 			if err := c.finish(ctx, t); err != nil {
 				return fmt.Errorf("end transaction %q: %w", t.id, err)
 			}
 		}
+		t.mu.RLock()
+		owners[t.producer.ID] = t
+		t.mu.RUnlock()
 	}
 	for _, part := range c.topics.Partitions() {
 		for _, open := range part.OpenTransactions() {
@@ -73,7 +75,7 @@ func (c *Coordinator) recoverOpen(ctx context.Context, part *topic.Partition, op
 	}
 	c.log.Warn("aborting a transaction that nobody can end", "topic", tp.Topic, "partition", tp.Partition,
 		"producer_id", open.ProducerID, "epoch", open.Epoch, "first_offset", open.FirstOpen)
-	return c.mark(ctx, tp, p, record.Marker{})
+	return c.appendMarker(ctx, part, p, record.Marker{})
 }
 
 // startTimer aborts the transaction after its timeout; the lock is held.
@@ -142,8 +144,11 @@ func (c *Coordinator) AbortOpen(ctx context.Context, tp Partition, p Producer, c
 	if err != nil {
 		return err
 	}
-	if epoch, _, open := part.OpenTransaction(p.ID); open && p.Epoch < epoch {
+	switch epoch, _, open := part.OpenTransaction(p.ID); {
+	case !open:
+		return part.WaitDurable(ctx, part.Offsets().LogEnd)
+	case p.Epoch < epoch:
 		return fmt.Errorf("%w: producer %d has epoch %d there, not %d", producer.ErrFenced, p.ID, epoch, p.Epoch)
 	}
-	return c.mark(ctx, tp, p, record.Marker{CoordinatorEpoch: coordinatorEpoch})
+	return c.appendMarker(ctx, part, p, record.Marker{CoordinatorEpoch: coordinatorEpoch})
 }
