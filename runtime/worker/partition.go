@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -38,7 +39,8 @@ type partition struct {
 	strays   bool // the session's position is not the end of the fetch
 
 	soft, hard  context.Context
-	troubled    bool // the worker was told of trouble with this partition
+	troubled    bool      // the worker was told of trouble with this partition
+	warnedAt    time.Time // zero: not since the last commit
 	trapsInARow int
 }
 
@@ -167,7 +169,7 @@ func (p *partition) commit(next int) error {
 			return err
 		}
 	}
-	p.untroubled()
+	p.recovered()
 	p.open, p.begun = false, next
 	p.w.config.Stats.settle(&p.tally)
 	p.w.config.Stats.observeCommit(time.Since(started), time.Since(time.UnixMilli(p.fetch.MaxTimestamp())))
@@ -178,8 +180,24 @@ func (p *partition) commit(next int) error {
 func (p *partition) retrying(what string, err error) {
 	p.troubled = true
 	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %w", p.tp.Topic, p.tp.Partition, err))
-	p.w.logger.Warn(what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
 	p.w.config.Stats.Retries.Add(1)
+	level := slog.LevelDebug
+	if time.Since(p.warnedAt) >= warnInterval {
+		level, p.warnedAt = slog.LevelWarn, time.Now()
+	}
+	p.w.logger.Log(p.hard, level, what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+}
+
+// warnInterval is between warnings about trouble that goes on.
+const warnInterval = time.Minute
+
+// recovered says that trouble which was warned of is over.
+func (p *partition) recovered() {
+	p.untroubled()
+	if !p.warnedAt.IsZero() {
+		p.warnedAt = time.Time{}
+		p.w.logger.Info("outputs are written again", "topic", p.tp.Topic, "partition", p.tp.Partition)
+	}
 }
 
 func (p *partition) untroubled() {
