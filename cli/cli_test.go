@@ -167,6 +167,7 @@ func TestUnreachable(t *testing.T) {
 	// Nothing listens on port 1 of this machine.
 	for _, args := range [][]string{
 		{"topic", "list"}, {"topic", "create", "x"}, {"topic", "describe", "x"}, {"topic", "delete", "x"}, {"topic", "alter", "x", "--partitions", "2"},
+		{"topic", "delete-records", "x", "--before", "end"},
 		{"produce", "x"}, {"consume", "x"}, {"group", "list"}, {"group", "describe", "x"}, {"group", "reset", "x", "--to", "start"}, {"logs", "x"},
 	} {
 		_, errs, code := invoke(t, "", append(args, "--brokers", "127.0.0.1:1")...)

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
@@ -77,7 +78,7 @@ func (o *alterOptions) alter(ctx context.Context, client *kadm.Client, changes [
 		}
 		for _, r := range responses {
 			if r.Err != nil {
-				return r.Err
+				return refused(r.Err, r.ErrMessage)
 			}
 		}
 	}
@@ -86,7 +87,16 @@ func (o *alterOptions) alter(ctx context.Context, client *kadm.Client, changes [
 		if err != nil {
 			return err
 		}
-		return responses.Error()
+		r := responses[o.name]
+		return refused(r.Err, r.ErrMessage)
 	}
 	return nil
+}
+
+// refused adds what the broker says to the sentence that goes with its error code.
+func refused(err error, message string) error {
+	if err == nil || message == "" {
+		return err
+	}
+	return fmt.Errorf("%s (%w)", message, err)
 }

@@ -18,14 +18,23 @@ type describeOptions struct {
 	env     *command.Env
 	brokers connect.Brokers
 	name    string
+	configs bool
 }
 
 func newDescribe(env *command.Env) *cli.Command {
 	o := &describeOptions{env: env}
 	return command.New(env, command.Spec{
-		Name: "describe", Usage: "show partitions, offsets and configs of a topic", Args: "NAME", MinArgs: 1, MaxArgs: 1,
-		Examples: `millstream topic describe notes`,
-		Flags:    []cli.Flag{o.brokers.Flag()},
+		Name: "describe", Usage: "show partitions, offsets, sizes and configs of a topic", Args: "NAME", MinArgs: 1, MaxArgs: 1,
+		Description: `Offsets of a partition: log start is the oldest record, log end is where the next one goes, and before last stable
+no transaction is open. Only configs that are set on the topic itself are shown, unless --configs asks for all; JSON has all of
+them, with where each value comes from.`,
+		Examples: `millstream topic describe notes
+millstream topic describe notes --configs
+millstream topic describe notes --json | jq '.partitions | map(.size_bytes) | add'`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "configs", Usage: "show all configs and where their values come from", Destination: &o.configs, DisableDefaultText: true},
+			o.brokers.Flag(),
+		},
 		Complete: Names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.name = args[0]
@@ -35,18 +44,40 @@ func newDescribe(env *command.Env) *cli.Command {
 }
 
 type described struct {
-	Topic      string            `json:"topic"`
-	Internal   bool              `json:"internal,omitempty"`
-	Partitions []partition       `json:"partitions"`
-	Configs    map[string]string `json:"configs,omitempty"`
-	changed    []string          // configs that are not defaults
+	Topic      string      `json:"topic"`
+	ID         string      `json:"topic_id"`
+	Internal   bool        `json:"internal,omitempty"`
+	Size       int64       `json:"size_bytes"` // -1: the broker does not tell
+	Partitions []partition `json:"partitions"`
+	Configs    []config    `json:"configs,omitempty"`
 }
 
 type partition struct {
-	Partition int32 `json:"partition"`
-	Leader    int32 `json:"leader"`
-	LogStart  int64 `json:"log_start_offset"`
-	LogEnd    int64 `json:"log_end_offset"`
+	Partition   int32   `json:"partition"`
+	Leader      int32   `json:"leader"`
+	LeaderEpoch int32   `json:"leader_epoch"`
+	Replicas    []int32 `json:"replicas"`
+	LogStart    int64   `json:"log_start_offset"`
+	LogEnd      int64   `json:"log_end_offset"`
+	LastStable  int64   `json:"last_stable_offset"`
+	Size        int64   `json:"size_bytes"` // of the leader's log; -1: the broker does not tell
+	Problem     string  `json:"problem,omitempty"`
+}
+
+type config struct {
+	Name   string  `json:"name"`
+	Value  *string `json:"value"`  // null: there is none, or it is secret
+	Source string  `json:"source"` // by Kafka's names: DYNAMIC_TOPIC_CONFIG, DEFAULT_CONFIG, …
+}
+
+// own reports whether a config is set on the topic itself.
+func (c *config) own() bool { return strings.HasPrefix(c.Source, "DYNAMIC_TOPIC") }
+
+func (c *config) text() string {
+	if c.Value == nil {
+		return "-"
+	}
+	return *c.Value
 }
 
 func (o *describeOptions) run(ctx context.Context) error {
@@ -62,13 +93,41 @@ func (o *describeOptions) run(ctx context.Context) error {
 	if o.env.JSON {
 		return o.env.PrintJSON(d)
 	}
-	o.env.Printf("topic %q, %d partition(s)\n", d.Topic, len(d.Partitions))
-	for _, k := range d.changed {
-		o.env.Printf("  %s = %s\n", k, d.Configs[k])
+	return o.print(d)
+}
+
+func (o *describeOptions) print(d *described) error {
+	o.env.Printf("topic %q, %d partition(s)", d.Topic, len(d.Partitions))
+	if d.Size >= 0 {
+		o.env.Printf(", %s", terminal.Size(d.Size))
 	}
-	t := terminal.NewTable(o.env.Out, "partition", "log start", "log end", "records")
+	o.env.Printf("\n")
+	if o.configs {
+		t := terminal.NewTable(o.env.Out, "config", "value", "source")
+		for _, c := range d.Configs {
+			t.Row(c.Name, c.text(), c.Source)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	} else {
+		for _, c := range d.Configs {
+			if c.own() {
+				o.env.Printf("  %s = %s\n", c.Name, terminal.Escape([]byte(c.text())))
+			}
+		}
+	}
+	t := terminal.NewTable(o.env.Out, "partition", "leader", "epoch", "log start", "last stable", "log end", "records", "size")
 	for _, p := range d.Partitions {
-		t.Row(p.Partition, p.LogStart, p.LogEnd, p.LogEnd-p.LogStart)
+		size := "-"
+		if p.Size >= 0 {
+			size = terminal.Size(p.Size)
+		}
+		if p.Problem != "" {
+			t.Row(p.Partition, p.Leader, p.LeaderEpoch, "-", "-", "-", p.Problem, size)
+			continue
+		}
+		t.Row(p.Partition, p.Leader, p.LeaderEpoch, p.LogStart, p.LastStable, p.LogEnd, p.LogEnd-p.LogStart, size)
 	}
 	return t.Flush()
 }
@@ -82,44 +141,78 @@ func (o *describeOptions) describe(ctx context.Context, client *kadm.Client) (*d
 	if t.Err != nil {
 		return nil, t.Err
 	}
-	starts, err := client.ListStartOffsets(ctx, o.name)
-	if err != nil {
+	d := &described{Topic: o.name, ID: t.ID.String(), Internal: t.IsInternal, Size: -1, Partitions: []partition{}}
+	if err := d.addPartitions(ctx, client, t); err != nil {
 		return nil, err
 	}
-	ends, err := client.ListEndOffsets(ctx, o.name)
-	if err != nil {
-		return nil, err
-	}
-	d := &described{Topic: o.name, Internal: t.IsInternal, Partitions: []partition{}}
-	for _, p := range t.Partitions.Sorted() {
-		d.Partitions = append(d.Partitions, partition{
-			Partition: p.Partition, Leader: p.Leader,
-			LogStart: starts[o.name][p.Partition].Offset, LogEnd: ends[o.name][p.Partition].Offset,
-		})
-	}
-	return d, o.describeConfigs(ctx, client, d)
+	return d, d.addConfigs(ctx, client)
 }
 
-func (o *describeOptions) describeConfigs(ctx context.Context, client *kadm.Client, d *described) error {
-	configs, err := client.DescribeTopicConfigs(ctx, o.name)
+func (d *described) addPartitions(ctx context.Context, client *kadm.Client, t kadm.TopicDetail) error {
+	starts, err := client.ListStartOffsets(ctx, d.Topic)
+	if err != nil {
+		return err
+	}
+	ends, err := client.ListEndOffsets(ctx, d.Topic)
+	if err != nil {
+		return err
+	}
+	stable, err := client.ListCommittedOffsets(ctx, d.Topic)
+	if err != nil {
+		return err
+	}
+	sizes := sizesOf(ctx, client, t)
+	for _, p := range t.Partitions.Sorted() {
+		start, end, last := starts[d.Topic][p.Partition], ends[d.Topic][p.Partition], stable[d.Topic][p.Partition]
+		row := partition{
+			Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas,
+			LogStart: start.Offset, LogEnd: end.Offset, LastStable: last.Offset, Size: -1,
+		}
+		if err := errors.Join(p.Err, start.Err, end.Err, last.Err); err != nil {
+			// One damaged partition does not hide the others.
+			row.Problem, row.LogStart, row.LogEnd, row.LastStable = strings.ReplaceAll(err.Error(), "\n", "; "), -1, -1, -1
+		}
+		if size, ok := sizes[p.Partition]; ok {
+			row.Size = size
+			d.Size = max(d.Size, 0) + size
+		}
+		d.Partitions = append(d.Partitions, row)
+	}
+	return nil
+}
+
+// sizesOf are the bytes on disk of each partition, on its leader; empty where brokers do not tell.
+func sizesOf(ctx context.Context, client *kadm.Client, t kadm.TopicDetail) map[int32]int64 {
+	wanted := kadm.TopicsSet{}
+	wanted.Add(t.Topic, t.Partitions.Numbers()...)
+	dirs, _ := client.DescribeAllLogDirs(ctx, wanted) // whoever answers is in dirs, beside the error
+	sizes := map[int32]int64{}
+	dirs.Each(func(dir kadm.DescribedLogDir) {
+		for p, found := range dir.Topics[t.Topic] {
+			if t.Partitions[p].Leader == dir.Broker && !found.IsFuture {
+				sizes[p] += found.Size
+			}
+		}
+	})
+	return sizes
+}
+
+func (d *described) addConfigs(ctx context.Context, client *kadm.Client) error {
+	resources, err := client.DescribeTopicConfigs(ctx, d.Topic)
 	if errors.Is(err, kerr.UnsupportedVersion) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	d.Configs = map[string]string{}
-	for _, r := range configs {
+	for _, r := range resources {
 		if r.Err != nil {
-			return r.Err
+			return refused(r.Err, r.ErrMessage)
 		}
 		for _, c := range r.Configs {
-			d.Configs[c.Key] = c.MaybeValue()
-			if strings.HasPrefix(c.Source.String(), "DYNAMIC_TOPIC") {
-				d.changed = append(d.changed, c.Key)
-			}
+			d.Configs = append(d.Configs, config{Name: c.Key, Value: c.Value, Source: c.Source.String()})
 		}
 	}
-	slices.Sort(d.changed)
+	slices.SortFunc(d.Configs, func(a, b config) int { return strings.Compare(a.Name, b.Name) })
 	return nil
 }

@@ -17,8 +17,8 @@ const category = "Topics and records"
 
 // New makes the command group.
 func New(env *command.Env) *cli.Command {
-	return command.Group("topic", "create, list, describe, alter and delete topics", category,
-		newCreate(env), newList(env), newDescribe(env), newAlter(env), newDelete(env))
+	return command.Group("topic", "create, list, describe, alter and delete topics and their oldest records", category,
+		newCreate(env), newList(env), newDescribe(env), newAlter(env), newDelete(env), newDeleteRecords(env))
 }
 
 // admin opens an admin client over the brokers.
