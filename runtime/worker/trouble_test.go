@@ -19,8 +19,8 @@ func TestTroubleThatGoesOnIsToldOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1, workertest.Upper)
 		full := time.Now().Add(10*time.Minute - time.Second)
-		b.log.SetFault(func(op, topic string) error {
-			if topic == "out" && time.Now().Before(full) {
+		b.log.SetFault(func(op, _ string) error {
+			if op == "commit" && time.Now().Before(full) {
 				return fmt.Errorf("%w: no space left on device", engine.ErrStorage)
 			}
 			return nil
