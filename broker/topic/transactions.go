@@ -31,9 +31,16 @@ func (t *transactions) publish(s *producer.State) {
 	t.open.Store(open)
 }
 
-// AbortedTransaction is a transaction whose records a reader of committed records has to pass over.
+// AbortedTransaction is a transaction whose records a reader of committed
+// records has to pass over: those of its producer from its first offset to its
+// marker's.
 type AbortedTransaction struct {
-	ProducerID, FirstOffset int64
+	ProducerID, FirstOffset, LastOffset int64
+}
+
+// Has reports whether a batch is of the transaction.
+func (a AbortedTransaction) Has(h *record.Header) bool {
+	return h.ProducerID == a.ProducerID && h.Transactional() && h.BaseOffset >= a.FirstOffset && h.BaseOffset <= a.LastOffset
 }
 
 // Aborted lists the aborted transactions that have records in batches, which
@@ -63,7 +70,7 @@ func (p *Partition) Aborted(batches []byte) []AbortedTransaction {
 	var out []AbortedTransaction
 	for _, a := range producer.Overlapping(*list, from, to) {
 		if _, found := markers[a.Last]; found || a.Last >= to {
-			out = append(out, AbortedTransaction{ProducerID: a.ProducerID, FirstOffset: a.First})
+			out = append(out, AbortedTransaction{ProducerID: a.ProducerID, FirstOffset: a.First, LastOffset: a.Last})
 		}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,9 +193,9 @@ func TestInitProducerRefuses(t *testing.T) {
 // A decision is carried out when the disk has room again; until then the next transaction waits.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		full := false
+		var full atomic.Bool
 		fs := &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
-			if full && op.Kind == vfs.OpWrite && inTopic(op.Path, "b") {
+			if full.Load() && op.Kind == vfs.OpWrite && inTopic(op.Path, "b") {
 				return vfs.ErrNoSpace
 			}
 			return nil
@@ -202,7 +203,7 @@ func TestFullDisk(t *testing.T) {
 		w := newWorld(t, fs, Options{})
 		p := w.init(NoProducer)
 		must(t, w.do(p, V2, 0, 1))
-		full = true
+		full.Store(true)
 		next, err := w.c.End(t.Context(), id, p, true, V2)
 		must(t, err)
 		if got := w.state(); got != fmt.Sprintf("PrepareCommit %d/1", p.ID) {
@@ -211,7 +212,7 @@ func TestFullDisk(t *testing.T) {
 		if err := w.write(next, V2, "a", 0, 2); !errors.Is(err, ErrConcurrent) {
 			t.Errorf("the next transaction begins: %v", err)
 		}
-		full = false
+		full.Store(false)
 		time.Sleep(2 * retryInterval)
 		synctest.Wait()
 		w.want("1", "1", 1, fmt.Sprintf("CompleteCommit %d/1", p.ID))

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/millstream-io/millstream/broker/record"
+	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/sdk/abi"
 )
@@ -24,11 +25,12 @@ const retainPlainBytes = 4 << 20
 // fetch is a run of records as views on the batches they were read in. It is
 // used again for each Poll, with all its buffers.
 type fetch struct {
-	raw     []byte          // batches as read
-	records []record.Record // views on raw and plain
-	sizes   []int32         // of the records in the flat form
-	plain   [][]byte        // decompressed batches, one buffer each
-	next    int64           // behind the fetch
+	raw     []byte                     // batches as read
+	aborted []topic.AbortedTransaction // in raw
+	records []record.Record            // views on raw and plain
+	sizes   []int32                    // of the records in the flat form
+	plain   [][]byte                   // decompressed batches, one buffer each
+	next    int64                      // behind the fetch
 	newest  int64
 }
 
@@ -54,7 +56,7 @@ func (f *fetch) load(offset int64, limitBytes int) error {
 		}
 		batch := rest[:h.Size()]
 		rest = rest[h.Size():]
-		if !h.Control() {
+		if !h.Control() && !f.isAborted(&h) {
 			if h.Codec() != record.None && used == len(f.plain) {
 				f.plain = append(f.plain, nil)
 			}
@@ -70,6 +72,10 @@ func (f *fetch) load(offset int64, limitBytes int) error {
 		f.next = max(f.next, h.LastOffset()+1)
 	}
 	return nil
+}
+
+func (f *fetch) isAborted(h *record.Header) bool {
+	return slices.ContainsFunc(f.aborted, func(a topic.AbortedTransaction) bool { return a.Has(h) })
 }
 
 // stop keeps the records before a damaged batch and reports it only if there are none.

@@ -134,7 +134,7 @@ func (s *session) Poll(ctx context.Context, maxBytes int) (engine.Fetch, error) 
 // read fills the fetch from the present position and reports whether there are records.
 func (s *session) read(maxBytes int) (found bool, err error) {
 	for {
-		s.fetch.raw, err = s.partition.Read(s.fetch.raw[:0], topic.ReadOptions{Offset: s.position, MaxBytes: maxBytes})
+		s.fetch.raw, err = s.partition.Read(s.fetch.raw[:0], topic.ReadOptions{Offset: s.position, MaxBytes: maxBytes, Committed: true})
 		if errors.Is(err, commitlog.ErrOffsetOutOfRange) {
 			if s.backInRange() {
 				continue
@@ -146,6 +146,7 @@ func (s *session) read(maxBytes int) (found bool, err error) {
 		if len(s.fetch.raw) == 0 {
 			return false, nil
 		}
+		s.fetch.aborted = s.partition.Aborted(s.fetch.raw)
 		if err := s.fetch.load(s.position, maxBytes); err != nil {
 			return false, explain(fmt.Errorf("read %s-%d: %w", s.tp.Topic, s.tp.Partition, err))
 		}
@@ -153,7 +154,7 @@ func (s *session) read(maxBytes int) (found bool, err error) {
 		if s.fetch.Len() > 0 {
 			return true, nil
 		}
-		// Only markers or a hole: read on behind it.
+		// Only markers, aborted transactions or a hole: read on behind it.
 	}
 }
 
