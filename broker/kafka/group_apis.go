@@ -12,9 +12,11 @@ func groupAPIs() []api {
 		{12, "Heartbeat", 0, 4, 0, (*Service).heartbeat, ""},
 		{13, "LeaveGroup", 0, 5, 0, (*Service).leaveGroup, ""},
 		{14, "SyncGroup", 0, 5, 0, (*Service).syncGroup, ""},
-		{15, "DescribeGroups", 0, 6, 0, (*Service).describeGroups, ""},
-		{16, "ListGroups", 0, 5, 0, (*Service).listGroups, "all groups are of type classic"},
+		{15, "DescribeGroups", 0, 6, 0, (*Service).describeGroups, "classic groups"},
+		{16, "ListGroups", 0, 5, 0, (*Service).listGroups, ""},
 		{42, "DeleteGroups", 0, 3, 0, (*Service).deleteGroups, ""},
 		{47, "OffsetDelete", 0, 0, 0, (*Service).offsetDelete, ""},
+		{68, "ConsumerGroupHeartbeat", 0, 1, 0, (*Service).consumerGroupHeartbeat, "assignors uniform and range; members of one protocol at a time"},
+		{69, "ConsumerGroupDescribe", 0, 1, 0, (*Service).consumerGroupDescribe, ""},
 	}
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// groupTypeClassic is the type of all groups here.
-const groupTypeClassic = "classic"
-
 // ListGroups: v0-5
 //
 // v4 filters by state, v5 by type. Names in filters are matched without regard to case.
@@ -18,11 +15,11 @@ func (s *Service) listGroups(_ context.Context, _ *Client, r kmsg.Request) (kmsg
 	req := r.(*kmsg.ListGroupsRequest)
 	resp := reply[*kmsg.ListGroupsResponse](req)
 	for _, l := range s.Groups.List() {
-		if !passes(req.StatesFilter, l.State) || !passes(req.TypesFilter, groupTypeClassic) {
+		if !passes(req.StatesFilter, l.State) || !passes(req.TypesFilter, l.Type) {
 			continue
 		}
 		g := kmsg.NewListGroupsResponseGroup()
-		g.Group, g.ProtocolType, g.GroupState, g.GroupType = l.Group, l.ProtocolType, l.State, groupTypeClassic
+		g.Group, g.ProtocolType, g.GroupState, g.GroupType = l.Group, l.ProtocolType, l.State, l.Type
 		resp.Groups = append(resp.Groups, g)
 	}
 	return resp, nil

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
@@ -16,6 +17,7 @@ import (
 // long are refused one by one, the rest is committed in one step. Generation -1
 // without a member id is a plain client, which may commit while the group is empty.
 // The retention time of v2-4 is ignored, as brokers of today do; v10 names topics by id.
+// From v9 on the generation may be the epoch of a member of a consumer group.
 func (s *Service) offsetCommit(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.OffsetCommitRequest)
 	resp := reply[*kmsg.OffsetCommitResponse](req)
@@ -42,7 +44,7 @@ func (s *Service) offsetCommit(ctx context.Context, _ *Client, r kmsg.Request) (
 		resp.Topics = append(resp.Topics, t)
 	}
 	id := group.Identity{Group: req.Group, MemberID: req.MemberID, InstanceID: text(req.InstanceID), Generation: req.Generation}
-	if failed := s.groupOutcome("commit offsets", s.Groups.Commit(ctx, id, offsets)); failed != 0 {
+	if failed := s.commitOutcome(s.Groups.Commit(ctx, id, offsets), req.Version); failed != 0 {
 		for i := range resp.Topics {
 			for j := range resp.Topics[i].Partitions {
 				if p := &resp.Topics[i].Partitions[j]; p.ErrorCode == 0 {
@@ -52,6 +54,17 @@ func (s *Service) offsetCommit(ctx context.Context, _ *Client, r kmsg.Request) (
 		}
 	}
 	return resp, nil
+}
+
+// commitOutcome returns the code of a commit's error as its version knows it.
+func (s *Service) commitOutcome(err error, version int16) int16 {
+	switch {
+	case version >= 9 && errors.Is(err, group.ErrGroupNotFound):
+		return kerr.GroupIDNotFound.Code // ILLEGAL_GENERATION before
+	case version < 9 && errors.Is(err, group.ErrStaleEpoch):
+		return kerr.UnsupportedVersion.Code // a member of a consumer group has to use v9
+	}
+	return s.groupOutcome("commit offsets", err)
 }
 
 // checkCommit refuses what cannot be stored for one partition.

@@ -16,7 +16,8 @@ import (
 // metadata and no error: clients then use their own start position. No topics (from
 // v2 on null, before v8 in the request itself) are all that the group has. v7 asks
 // for stable offsets: what an open transaction may change is UNSTABLE_OFFSET_COMMIT,
-// and the client asks again (KIP-447). v8 asks for many groups, v10 by topic id.
+// and the client asks again (KIP-447). v8 asks for many groups,
+// v9 tells the epoch of a member of a consumer group, v10 names topics by id.
 func (s *Service) offsetFetch(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.OffsetFetchRequest)
 	resp := reply[*kmsg.OffsetFetchResponse](req)
@@ -26,7 +27,8 @@ func (s *Service) offsetFetch(ctx context.Context, _ *Client, r kmsg.Request) (k
 		}
 		return resp, nil
 	}
-	one := kmsg.OffsetFetchRequestGroup{Group: req.Group}
+	one := kmsg.NewOffsetFetchRequestGroup()
+	one.Group = req.Group
 	for i := range req.Topics {
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic, t.Partitions = req.Topics[i].Topic, req.Topics[i].Partitions
@@ -52,8 +54,8 @@ func (s *Service) fetchGroupOffsets(ctx context.Context, rg *kmsg.OffsetFetchReq
 	g := kmsg.NewOffsetFetchResponseGroup()
 	g.Group = rg.Group
 	var unstable map[group.TopicPartition]bool
-	var err error
-	if stable {
+	err := s.Groups.Consumers().Check(group.Identity{Group: rg.Group, MemberID: text(rg.MemberID), Generation: rg.MemberEpoch})
+	if stable && err == nil {
 		unstable, err = s.Groups.Unstable(rg.Group)
 	}
 	var offsets map[group.TopicPartition]group.Offset

@@ -29,6 +29,8 @@ func features() []feature {
 	return []feature{
 		// At level 2 clients write without AddPartitionsToTxn, and every transaction has an epoch of its own.
 		{"transaction.version", 0, 2, 2},
+		// At level 1 clients may use the consumer group protocol (KIP-848).
+		{"group.version", 0, 1, 1},
 	}
 }
 
