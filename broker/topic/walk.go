@@ -14,6 +14,11 @@ func surveyPlain(b []byte, h *record.Header, wantKeys bool) (survey, error) {
 	found := survey{minTimestamp: math.MaxInt64, maxTimestamp: noTimestamp}
 	at := 0
 	for i := range int(h.Count) {
+		if next, delta, keyless := usualRecord(b, at, i); next > 0 {
+			at = next
+			found.add(i, h.BaseTimestamp+delta, wantKeys && keyless)
+			continue
+		}
 		length, from := varint(b, at)
 		if from < 0 || length < 0 || length > int64(len(b)-from) {
 			return found, fmt.Errorf("%w: record %d of %d has a bad length", ErrInvalidBatch, i, h.Count)
@@ -29,6 +34,83 @@ func surveyPlain(b []byte, h *record.Header, wantKeys bool) (survey, error) {
 		return found, fmt.Errorf("%w: %d bytes behind the last of %d records", ErrInvalidBatch, len(b)-at, h.Count)
 	}
 	return found, nil
+}
+
+// usualBytes is how far usualRecord reads before it compares a position with the end.
+const usualBytes = 16
+
+// usualRecord checks a record of the usual form: its length, offset delta and
+// timestamp delta take at most three bytes, its key and value lengths two, and
+// the number of its headers one. It returns the position behind the record; of any
+// other, good or bad, it knows nothing and returns 0.
+func usualRecord(b []byte, at, index int) (next int, timestampDelta int64, keyless bool) {
+	if len(b)-at < usualBytes {
+		return 0, 0, false
+	}
+	size, i := upToThree(b, at)
+	next = i + int(size>>1)
+	timestamp, i := upToThree(b, i+1) // behind the attributes, which are unused
+	delta, i := upToThree(b, i)
+	key, i := upToTwo(b, i)
+	if size&1 != 0 || delta != uint(index)<<1 || (size|timestamp) >= threeLimit || key >= twoLimit || next > len(b) {
+		return 0, 0, false
+	}
+	keyless = key == 1
+	if !keyless {
+		if i += int(key >> 1); key&1 != 0 || i+2 >= next {
+			return 0, 0, false
+		}
+	}
+	value, i := upToTwo(b, i)
+	if value != 1 {
+		if value&1 != 0 || value >= twoLimit {
+			return 0, 0, false
+		}
+		i += int(value >> 1)
+	}
+	if i >= next {
+		return 0, 0, false
+	}
+	headers := b[i]
+	for i++; headers != 0; headers -= 2 {
+		if headers&0x81 != 0 {
+			return 0, 0, false
+		}
+		if i = skipHeader(b[:next], i); i < 0 {
+			return 0, 0, false
+		}
+	}
+	if i != next {
+		return 0, 0, false
+	}
+	return next, int64(timestamp>>1) ^ -int64(timestamp&1), keyless
+}
+
+// What upToTwo and upToThree return for a longer number is at least so much.
+const (
+	twoLimit   = 1 << 14
+	threeLimit = 1 << 21
+)
+
+// upToTwo decodes a number of one or two bytes, not yet un-zig-zagged.
+func upToTwo(b []byte, at int) (u uint, next int) {
+	u = uint(b[at])
+	at++
+	if u >= 0x80 {
+		u = u&0x7f | uint(b[at])<<7
+		at++
+	}
+	return u, at
+}
+
+// upToThree decodes a number of one to three bytes, not yet un-zig-zagged.
+func upToThree(b []byte, at int) (u uint, next int) {
+	u, at = upToTwo(b, at)
+	if u >= twoLimit {
+		u = u&(twoLimit-1) | uint(b[at])<<14
+		at++
+	}
+	return u, at
 }
 
 // plainRecord checks one record without its length field; index is the offset delta it must have.
