@@ -107,7 +107,7 @@ func (l *Log) roll() error {
 	if err != nil {
 		return fmt.Errorf("begin a new segment: %w", err)
 	}
-	l.segments.Load().active().Seal()
+	l.segments.Load().active().Seal(l.end.Load())
 	l.dirDirty.Store(true)
 	l.replaceList(func(list segmentList) segmentList { return append(list, s) })
 	l.activeAge = activeAge{segment.NoTimestamp, time.Now()}

@@ -25,7 +25,7 @@ import (
 //
 // with a line for each epoch and the checksum of all lines before the last.
 // It is replaced as a whole. A log that still starts at offset 0 and has
-// known one epoch only does without it.
+// known no epoch but 0 does without it.
 const (
 	checkpointName   = "checkpoint"
 	checkpointHeader = "millstream log checkpoint 1"

@@ -33,7 +33,7 @@ type Log struct {
 
 	// metaMu is held by whoever changes the checkpoint or takes segments away.
 	metaMu sync.Mutex
-	epochs []epochStart
+	epochs epochList
 	doomed []doomed
 
 	// listMu is held for the moment of replacing the list of segments.
@@ -83,7 +83,8 @@ func (l *Log) SizeBytes() int64 {
 
 func (l *Log) segmentOptions() segment.Options {
 	c := l.config.Load()
-	return segment.Options{FS: l.o.FS, Dir: l.o.Dir, IndexIntervalBytes: c.IndexIntervalBytes, Logger: l.o.Logger, Sparse: c.Compact}
+	return segment.Options{FS: l.o.FS, Dir: l.o.Dir, IndexIntervalBytes: c.IndexIntervalBytes, Logger: l.o.Logger, Sparse: c.Compact,
+		CheckEpoch: l.epochs.check}
 }
 
 // replaceList stores a changed copy of the list of segments.

@@ -27,7 +27,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	o.Logger = o.Logger.With("log", o.Dir)
 	l := &Log{o: o, health: health{dir: o.Dir}}
 	l.SetConfig(o.Config)
-	r := recovery{o: o, compact: o.Config.Compact, segment: l.segmentOptions()}
+	r := recovery{o: o, segment: l.segmentOptions(), epochs: &l.epochs}
 	err := r.run(ctx)
 	if err == nil {
 		err = l.takeOver(&r)
@@ -44,12 +44,11 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 // recovery finds out what a directory holds and mends what a crash left undone.
 type recovery struct {
 	o          Options
-	compact    bool
 	segment    segment.Options
 	checkpoint checkpoint
 	list       segmentList
 	end        int64
-	epochs     []epochStart
+	epochs     *epochList
 }
 
 func (r *recovery) run(ctx context.Context) (err error) {
@@ -63,7 +62,14 @@ func (r *recovery) run(ctx context.Context) (err error) {
 	if r.checkpoint, err = readCheckpoint(r.o.FS, r.o.Dir); err != nil {
 		return err
 	}
+	r.epochs.set([]epochStart{{impliedEpoch, 0}})
+	if len(r.checkpoint.epochs) > 0 {
+		r.epochs.set(r.checkpoint.epochs)
+	}
 	if bases, err = r.finishDrop(bases); err != nil {
+		return err
+	}
+	if err := r.checkOrphans(bases); err != nil {
 		return err
 	}
 	if err := r.openSegments(ctx, bases); err != nil {
@@ -113,6 +119,29 @@ func (r *recovery) finishDrop(bases []int64) ([]int64, error) {
 	return bases, nil
 }
 
+// checkOrphans looks at indexes without a log. One that says that its log was synced tells that this log is lost.
+func (r *recovery) checkOrphans(bases []int64) error {
+	names, err := r.o.FS.List(r.o.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		base, ok := segment.ParseFileName(name, segment.IndexSuffix)
+		if !ok || slices.Contains(bases, base) {
+			continue
+		}
+		synced, err := segment.SyncedBytes(r.segment, base)
+		if err != nil {
+			return err
+		}
+		if synced > 0 && base >= r.checkpoint.start {
+			return fmt.Errorf("%w: %s is missing at position 0: its index says that %d bytes of it were synced",
+				ErrCorrupt, filepath.Join(r.o.Dir, segment.FileName(base, segment.LogSuffix)), synced)
+		}
+	}
+	return nil
+}
+
 // openSegments opens and recovers the segments. Those that were sealed and
 // synced are taken as they are; behind them lies what was written last, which
 // is scanned. What a crash tore there ends the log: segments behind the tear
@@ -129,7 +158,7 @@ func (r *recovery) openSegments(ctx context.Context, bases []int64) error {
 			synced = i
 		}
 	}
-	if !r.compact && synced < 0 && len(r.list) > 0 && r.list[0].BaseOffset() > r.checkpoint.start {
+	if synced < 0 && len(r.list) > 0 && r.list[0].BaseOffset() > r.checkpoint.start {
 		return r.dropTail(0) // the names of later segments reached the disk, those of earlier ones did not
 	}
 	for i, s := range r.list {
@@ -144,11 +173,15 @@ func (r *recovery) openSegments(ctx context.Context, bases []int64) error {
 		if i+1 == len(r.list) {
 			break
 		}
-		gap := s.NextOffset() != r.list[i+1].BaseOffset() && !r.compact
-		if found.Cause != nil || gap && i >= synced {
+		next := r.list[i+1].BaseOffset()
+		gap := s.NextOffset() != next
+		if found.Cause != nil || gap && i >= synced && !s.Sparse() {
 			return r.dropTail(i + 1)
 		}
-		s.Seal()
+		if !gap || s.Complete() || !s.Sparse() {
+			next = s.NextOffset() // checkOrder speaks of a gap
+		}
+		s.Seal(next) // a sparse one may end later than its batches; its mark, which said so, is lost
 	}
 	return nil
 }
@@ -181,11 +214,9 @@ func (r *recovery) dropTail(n int) error {
 	return r.o.FS.SyncDir(r.o.Dir)
 }
 
-// checkOrder checks that the segments follow each other without a gap from the start on.
+// checkOrder checks that the segments follow each other without a gap from the
+// start on. In a compacted log, too: a mark keeps the end that a segment had before.
 func (r *recovery) checkOrder() error {
-	if r.compact {
-		return nil
-	}
 	for i, s := range r.list {
 		if i == 0 && s.BaseOffset() > r.checkpoint.start {
 			return fmt.Errorf("%w: the log starts at offset %d, but its first segment is %s: an earlier one is missing", ErrCorrupt, r.checkpoint.start, s.Path())
@@ -212,8 +243,13 @@ func (r *recovery) ensureActive() error {
 		}
 		r.end = start
 	}
-	if len(r.list) > 0 && !r.list.active().Complete() {
-		return nil
+	if len(r.list) > 0 {
+		last := r.list.active()
+		if !last.Complete() {
+			return nil
+		}
+		// A segment is sealed after the name of its successor was made durable.
+		return fmt.Errorf("%w: %s is sealed at offset %d, but the segment that begins there is missing", ErrCorrupt, last.Path(), last.NextOffset())
 	}
 	s, err := segment.Create(r.segment, r.end)
 	if err == nil {
@@ -222,36 +258,31 @@ func (r *recovery) ensureActive() error {
 	return err
 }
 
-// restoreEpochs takes the epochs from the checkpoint, or from the first batch when there never was a second one.
+// restoreEpochs takes the epochs from the checkpoint, or the implied one. Those
+// that begin behind the end were lost with it and must not be found again.
 func (r *recovery) restoreEpochs() error {
-	for _, e := range r.checkpoint.epochs {
-		if e.offset < r.end || e.offset == r.end && len(r.epochs) == 0 {
-			r.epochs = append(r.epochs, e)
+	if len(r.checkpoint.epochs) == 0 {
+		r.epochs.set(nil)
+		if start := max(r.checkpoint.start, r.list[0].BaseOffset()); r.end > start {
+			r.epochs.set([]epochStart{{impliedEpoch, start}})
 		}
-	}
-	if len(r.epochs) > 0 {
 		return nil
 	}
-	for _, s := range r.list {
-		h, ok, err := segment.FirstHeader(s)
-		if err != nil {
-			return err
-		}
-		if ok {
-			if h.PartitionLeaderEpoch >= 0 {
-				r.epochs = []epochStart{{h.PartitionLeaderEpoch, max(r.checkpoint.start, r.list[0].BaseOffset())}}
-			}
-			return nil
-		}
+	kept := r.checkpoint.epochs
+	for n := len(kept); n > 1 && kept[n-1].offset >= r.end; n = len(kept) {
+		kept = kept[:n-1]
 	}
-	return nil
+	if len(kept) == len(r.checkpoint.epochs) {
+		return nil
+	}
+	r.epochs.set(kept)
+	return writeCheckpoint(r.o.FS, r.o.Dir, checkpoint{start: r.checkpoint.start, epochs: kept})
 }
 
 // takeOver makes what was recovered the state of the log.
 func (l *Log) takeOver(r *recovery) error {
 	l.start.Store(max(r.checkpoint.start, r.list[0].BaseOffset()))
 	l.end.Store(r.end)
-	l.epochs = r.epochs
 	l.dirDirty.Store(true)
 	for _, s := range r.list {
 		if !s.Complete() {

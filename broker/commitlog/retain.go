@@ -44,10 +44,10 @@ func (l *Log) AdvanceStart(offset int64) error {
 		return nil
 	}
 	// The start is durable before a file goes: after a crash, whichever files are left, none is missed.
-	if err := writeCheckpoint(l.o.FS, l.o.Dir, checkpoint{start: offset, epochs: epochsFrom(l.epochs, offset)}); err != nil {
+	if err := writeCheckpoint(l.o.FS, l.o.Dir, checkpoint{start: offset, epochs: epochsFrom(l.epochs.get(), offset)}); err != nil {
 		return err
 	}
-	l.epochs = epochsFrom(l.epochs, offset)
+	l.epochs.set(epochsFrom(l.epochs.get(), offset))
 	l.start.Store(offset)
 	var out segmentList
 	l.replaceList(func(list segmentList) segmentList {

@@ -39,7 +39,7 @@ func (l *Log) RewriteSegment(ctx context.Context, base int64, compacted bool, fi
 	}
 	o := l.segmentOptions()
 	o.Suffix = cleanedSuffix
-	fresh, err := segment.Create(o, base)
+	fresh, err := segment.CreateSparse(o, base)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millstream-io/millstream/broker/record"
+	"github.com/millstream-io/millstream/broker/segment"
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
@@ -264,31 +265,46 @@ func TestAppendRefuses(t *testing.T) {
 }
 
 func TestMissingSegmentIsReported(t *testing.T) {
-	build := func() *vfs.Mem {
-		mem := vfs.NewMem()
-		l := open(t, mem, Config{SegmentBytes: 200})
-		for i := range 10 {
-			mustAppend(t, l, batch(int64(i), fmt.Sprint(i)))
+	for name, c := range map[string]Config{"plain": {SegmentBytes: 200}, "compacted": {SegmentBytes: 200, Compact: true}} {
+		build := func() *vfs.Mem {
+			mem := vfs.NewMem()
+			l := open(t, mem, c)
+			for i := range 10 {
+				mustAppend(t, l, batch(int64(i), fmt.Sprint(i)))
+			}
+			if c.Compact {
+				if _, _, err := l.RewriteSegment(t.Context(), 0, true, func(dst, _ []byte) ([]byte, error) { return dst, nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return mem
 		}
-		if err := l.Close(t.Context()); err != nil {
+		files, err := build().List(dir)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return mem
-	}
-	names, err := build().List(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names[:len(names)-3] {
-		if !strings.HasSuffix(name, ".log") {
-			continue
-		}
-		mem := build()
-		if err := mem.Remove(dir + "/" + name); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(t.Context(), Options{FS: mem, Dir: dir}); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("without %s: %v", name, err)
+		for _, file := range files {
+			if !strings.HasSuffix(file, segment.LogSuffix) {
+				continue
+			}
+			for _, alone := range []bool{false, true} { // with its indexes, or only the log
+				mem := build()
+				for _, suffix := range []string{segment.LogSuffix, segment.IndexSuffix, segment.TimeIndexSuffix} {
+					if alone && suffix != segment.LogSuffix {
+						continue
+					}
+					if err := mem.Remove(dir + "/" + strings.TrimSuffix(file, segment.LogSuffix) + suffix); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_, err := Open(t.Context(), Options{FS: mem, Dir: dir, Config: c})
+				if !errors.Is(err, ErrCorrupt) {
+					t.Errorf("%s without %s: %v", name, file, err)
+				}
+			}
 		}
 	}
 }

@@ -29,7 +29,8 @@ type index struct {
 	count  mark // points and stamps of an index on disk
 
 	// Used by the appender only.
-	since     int // bytes after the last entry
+	dense     bool // an entry for each batch
+	since     int  // bytes after the last entry
 	lastStamp int64
 
 	// storeMu is held by who writes the files.
@@ -85,7 +86,7 @@ func writeAt(f vfs.File, b []byte, at int64) error {
 // note takes down a batch that was appended at position; maxTimestamp is that
 // of everything before it.
 func (x *index) note(offset, position int64, size int, maxTimestamp int64) {
-	if x.since >= x.o.IndexIntervalBytes {
+	if x.dense || x.since >= x.o.IndexIntervalBytes {
 		rel := uint32(offset - x.base)
 		x.mu.Lock()
 		x.points = append(x.points, point{rel, uint32(position)})
@@ -340,6 +341,47 @@ func (x *index) lastPoint(ok func(point) bool, scratch []byte) (point, error) {
 		}
 	}
 	return found, nil
+}
+
+// entries calls each with the entries from the one for position on, until it
+// returns false; errIndex if there is none for it.
+func (x *index) entries(position int64, scratch []byte, each func(point) bool) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	count := len(x.points)
+	at := func(i int) (point, error) { return x.points[i], nil }
+	if x.onDisk {
+		count = int(x.count.points)
+		at = func(i int) (point, error) {
+			return readEntry(x.offsets, indexHeaderBytes+int64(i)*pointBytes, scratch[:pointBytes], parsePoint)
+		}
+	}
+	low, high := 0, count
+	for low < high {
+		mid := int(uint(low+high) / 2)
+		p, err := at(mid)
+		if err != nil {
+			return err
+		}
+		if int64(p.position) < position {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	for i := low; i < count; i++ {
+		p, err := at(i)
+		if err != nil {
+			return err
+		}
+		if i == low && int64(p.position) != position {
+			break
+		}
+		if !each(p) {
+			return nil
+		}
+	}
+	return errIndex
 }
 
 // stampBefore returns the offset from which on a batch may have timestamp or more.

@@ -68,7 +68,7 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 		if first && !known {
 			next = min(h.BaseOffset, next) // offset may lie within the batch
 		}
-		if err := s.checkOrder(&h, next); err != nil {
+		if err := checkOrder(s, &h, next); err != nil {
 			return dst[:start], Place{}, corrupt(s, at+int64(end-start), err)
 		}
 		beyond := h.LastOffset() >= upTo
@@ -84,13 +84,12 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 				return dst[:start], Place{}, err
 			}
 		}
-		if at+int64(end-start) < s.verifyBelow.Load() {
-			if err := record.CheckCRC(dst[end:]); err != nil {
-				return dst[:start], Place{}, corrupt(s, at+int64(end-start), err)
-			}
+		if err := verify(s, dst[end:], &h, at+int64(end-start)); err != nil {
+			return dst[:start], Place{}, err
 		}
 		if beyond {
-			break
+			err := checkEntries(s, dst[end:end+h.Size()], at)
+			return dst[:start], Place{Offset: next, Position: at}, err
 		}
 		end += h.Size()
 		next = h.LastOffset() + 1
@@ -98,7 +97,66 @@ func (s *Segment) Read(dst []byte, offset int64, maxBytes int, upTo int64, from 
 			break
 		}
 	}
+	if err := checkEntries(s, dst[start:end], at); err != nil {
+		return dst[:start], Place{}, err
+	}
 	return dst[:end], Place{Offset: next, Position: at + int64(end-start)}, nil
+}
+
+// verify checks what an earlier process wrote, or what was written long ago.
+func verify(s *Segment, b []byte, h *record.Header, at int64) error {
+	if at >= s.verifyBelow.Load() {
+		return nil
+	}
+	err := record.CheckCRC(b)
+	if err == nil && s.o.CheckEpoch != nil {
+		err = s.o.CheckEpoch(h.LastOffset(), h.PartitionLeaderEpoch)
+	}
+	if ends := s.next.Load(); err == nil && h.LastOffset() >= ends {
+		err = fmt.Errorf("batch that ends at offset %d, the segment ends before %d", h.LastOffset(), ends)
+	}
+	if err != nil {
+		return corrupt(s, at, err)
+	}
+	return nil
+}
+
+// checkEntries compares the base offsets of batches, which lie at position at,
+// with the index entries of a sparse segment. Where offsets follow each other
+// without a gap they prove each other; where some are missing only this does.
+func checkEntries(s *Segment, batches []byte, at int64) error {
+	if len(batches) == 0 || !s.sparse.Load() {
+		return nil
+	}
+	err := compareEntries(s, batches, at)
+	if errors.Is(err, errIndex) {
+		if err = s.rebuildIndex(); err == nil {
+			err = compareEntries(s, batches, at)
+		}
+	}
+	return err
+}
+
+func compareEntries(s *Segment, batches []byte, at int64) error {
+	var damage error
+	scratch := make([]byte, pointBytes)
+	err := s.index.entries(at, scratch, func(p point) bool {
+		h, err := s.headerAt(batches, at, s.size.Load())
+		if err == nil && (int64(p.position) != at || s.base+int64(p.rel) != h.BaseOffset) {
+			err = corrupt(s, at, fmt.Errorf("batch at offset %d, the index has offset %d at position %d", h.BaseOffset, s.base+int64(p.rel), p.position))
+		}
+		if err != nil {
+			damage = err
+			return false
+		}
+		at += int64(h.Size())
+		batches = batches[h.Size():]
+		return len(batches) > 0
+	})
+	if damage != nil {
+		return damage
+	}
+	return err
 }
 
 // FirstHeader returns the header of a segment's first batch; ok is false if there is none.
@@ -193,15 +251,15 @@ func (s *Segment) scan(scratch []byte, at int64, entry *point, size int64, found
 		}
 		for begin := at; at < size && at-begin+record.HeaderBytes <= int64(n) || at == begin; {
 			h, err := s.headerAt(chunk[at-begin:], at, size)
-			if check && (err != nil || h.BaseOffset != s.base+int64(entry.rel)) {
-				return 0, errIndex
+			if check && (err != nil || h.BaseOffset != s.base+int64(entry.rel)) && !s.sparse.Load() {
+				return 0, errIndex // if it is the log that is damaged, the rebuild finds out
 			}
 			if err != nil {
 				return 0, err
 			}
 			check = false
 			if next >= 0 {
-				if err := s.checkOrder(&h, next); err != nil {
+				if err := checkOrder(s, &h, next); err != nil {
 					return 0, corrupt(s, at, err)
 				}
 			}
@@ -244,6 +302,9 @@ func (s *Segment) OffsetForTimestamp(timestamp, from int64) (offset, found int64
 			break
 		}
 		if batch, err = s.fill(batch[:0], at, h.Size()); err != nil {
+			break
+		}
+		if err = checkEntries(s, batch, at); err != nil {
 			break
 		}
 		if offset, found, ok, err = searchBatch(batch, timestamp, from); err != nil {

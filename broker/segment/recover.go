@@ -56,7 +56,9 @@ func Open(o Options, base int64) (*Segment, error) {
 	s.next.Store(last.next)
 	s.maxTimestamp.Store(last.maxTimestamp)
 	s.sealed.Store(s.index.onDisk)
-	s.sparse.Store(last.sparse)
+	if last.sparse || last.sequence == 0 && o.Sparse {
+		setSparse(s)
+	}
 	s.compacted.Store(last.compacted)
 	s.verifyBelow.Store(last.position)
 	return s, nil
@@ -72,6 +74,18 @@ func (s *Segment) SyncedBytes() int64 {
 	s.index.storeMu.Lock()
 	defer s.index.storeMu.Unlock()
 	return s.index.last.position
+}
+
+// SyncedBytes says how many bytes of a segment's log were synced, going by its
+// index alone: more than 0 proves that there was a log. 0 if the index is missing or damaged.
+func SyncedBytes(o Options, base int64) (int64, error) {
+	var x index
+	err := x.open(o, base)
+	err = errors.Join(err, x.close())
+	if errors.Is(err, errIndex) {
+		return 0, nil
+	}
+	return x.last.position, err
 }
 
 // Recovered says what Recover found.
@@ -150,7 +164,10 @@ func (s *Segment) rescan(ctx context.Context, fileBytes int64) (Recovered, error
 				err = record.CheckCRC(b)
 			}
 			if err == nil {
-				err = s.checkOrder(&h, next)
+				err = checkOrder(s, &h, next)
+			}
+			if err == nil && s.o.CheckEpoch != nil {
+				err = s.o.CheckEpoch(h.LastOffset(), h.PartitionLeaderEpoch)
 			}
 			if err != nil {
 				r.Cause = err
@@ -180,7 +197,7 @@ func (s *Segment) rebuildIndex() error {
 		return nil
 	}
 	s.o.Logger.Warn("index is damaged; rebuilding it from the log", "file", s.o.path(s.base, IndexSuffix))
-	fresh := &index{o: s.o, base: s.base}
+	fresh := &index{o: s.o, base: s.base, dense: s.sparse.Load()}
 	fresh.reset()
 	size := s.size.Load()
 	scratch := make([]byte, seekBytes)
@@ -204,8 +221,8 @@ func (s *Segment) rebuildIndex() error {
 }
 
 // checkOrder checks that a batch follows the one that ended before offset next.
-func (s *Segment) checkOrder(h *record.Header, next int64) error {
-	if h.BaseOffset < next || h.BaseOffset > next && !s.o.Sparse && !s.sparse.Load() {
+func checkOrder(s *Segment, h *record.Header, next int64) error {
+	if h.BaseOffset < next || h.BaseOffset > next && !s.sparse.Load() {
 		return fmt.Errorf("batch at offset %d where offset %d was to follow", h.BaseOffset, next)
 	}
 	return nil

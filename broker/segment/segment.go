@@ -58,8 +58,12 @@ type Options struct {
 	Logger             *slog.Logger
 	// Suffix is put behind the names of the files; it serves segments that are being written to replace others.
 	Suffix string
-	// Sparse says that offsets may be missing between batches, as in a compacted log. Otherwise a gap is damage.
+	// Sparse says that the log is compacted: in a segment of which no mark tells
+	// otherwise, offsets may be missing between batches. Elsewhere a gap is damage.
 	Sparse bool
+	// CheckEpoch, if not nil, says what is wrong with the leader epoch of a batch
+	// that an earlier process wrote and that ends with lastOffset: no checksum covers it.
+	CheckEpoch func(lastOffset int64, epoch int32) error
 }
 
 const defaultIndexInterval = 4096
@@ -79,7 +83,7 @@ type Segment struct {
 	next         atomic.Int64
 	maxTimestamp atomic.Int64
 	sealed       atomic.Bool
-	sparse       atomic.Bool // written by Finish: offsets may be missing
+	sparse       atomic.Bool // offsets may be missing between batches; then each batch has an index entry
 	compacted    atomic.Bool
 
 	// verifyBelow is the position before which a read checks the checksums of
@@ -105,6 +109,20 @@ func Create(o Options, base int64) (*Segment, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
+}
+
+// CreateSparse is Create for a segment that replaces another one and may leave out some of its offsets.
+func CreateSparse(o Options, base int64) (*Segment, error) {
+	s, err := Create(o, base)
+	if err == nil {
+		setSparse(s)
+	}
+	return s, err
+}
+
+func setSparse(s *Segment) {
+	s.sparse.Store(true)
+	s.index.dense = true
 }
 
 func newSegment(o Options, base int64) *Segment {
@@ -136,6 +154,9 @@ func (s *Segment) MaxTimestamp() int64 { return s.maxTimestamp.Load() }
 // Compacted is what was said to Finish.
 func (s *Segment) Compacted() bool { return s.compacted.Load() }
 
+// Sparse reports whether offsets may be missing between batches.
+func (s *Segment) Sparse() bool { return s.sparse.Load() }
+
 // Path is the path of the log file.
 func (s *Segment) Path() string { return s.o.path(s.base, LogSuffix) }
 
@@ -152,6 +173,10 @@ func (s *Segment) Fits(n int, end int64) bool {
 // part of a write behind, which is cut off), or the error is ErrUncertain.
 func (s *Segment) Append(batches []byte, next int64, epoch int32) (int64, error) {
 	at := s.size.Load()
+	if at == 0 { // nothing can be missing
+		s.sparse.Store(false)
+		s.index.dense = false
+	}
 	for b := batches; len(b) > 0; {
 		h, err := record.ParseHeader(b)
 		if err != nil {
@@ -210,8 +235,12 @@ func (s *Segment) write(batches []byte, at, next int64) error {
 	return nil
 }
 
-// Seal says that nothing will be appended any more: the next Sync completes the indexes.
-func (s *Segment) Seal() { s.sealed.Store(true) }
+// Seal says that nothing will be appended any more: the next Sync completes
+// the indexes. A sparse segment may end at an offset behind its last batch: next, if that is larger.
+func (s *Segment) Seal(next int64) {
+	s.next.Store(max(next, s.next.Load()))
+	s.sealed.Store(true)
+}
 
 // Sync makes what has been appended before the call durable and then brings
 // the indexes up to that point. A failure to write an index is logged, not
@@ -236,14 +265,12 @@ func (s *Segment) Sync() error {
 	return nil
 }
 
-// Finish seals a segment that was written to replace another one: it ends at
-// offset next, and offsets may be missing in it. compacted says that nothing
-// in it is left to be compacted by itself. Then it is synced.
+// Finish seals a segment that was made by CreateSparse: it ends at offset
+// next. compacted says that nothing in it is left to be compacted by itself.
+// Then it is synced.
 func (s *Segment) Finish(next int64, compacted bool) error {
-	s.sparse.Store(true)
 	s.compacted.Store(compacted)
-	s.next.Store(max(next, s.next.Load()))
-	s.Seal()
+	s.Seal(next)
 	return s.Sync()
 }
 

@@ -60,7 +60,7 @@ func sealedSegment(t testing.TB, o Options, base int64, timestamps ...int64) *Se
 	for i, ts := range timestamps {
 		add(t, s, batch(ts, fmt.Sprint("v", i)))
 	}
-	s.Seal()
+	s.Seal(0)
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestFormatExample(t *testing.T) {
 	s := create(t, o, 7)
 	add(t, s, batch(1000, "hello", "world"))
 	add(t, s, batch(1002, "!"))
-	s.Seal()
+	s.Seal(0)
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestSeek(t *testing.T) {
 			}
 		}
 		check("in memory", s)
-		s.Seal()
+		s.Seal(0)
 		if err := s.Sync(); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestOffsetForTimestamp(t *testing.T) {
 			add(t, s, batch(ts, "v"))
 		}
 		if state == "on disk" {
-			s.Seal()
+			s.Seal(0)
 			if err := s.Sync(); err != nil {
 				t.Fatal(err)
 			}
