@@ -20,6 +20,7 @@ const (
 type metrics struct {
 	registerer prometheus.Registerer
 	topics     *topic.Topics
+	groups     prometheus.Collector
 	name       func(key int16) string
 
 	requests    *prometheus.HistogramVec
@@ -38,12 +39,13 @@ type requestMetrics struct {
 	received, written prometheus.Counter
 }
 
-func newMetrics(topics *topic.Topics, name func(int16) string) *metrics {
+func newMetrics(topics *topic.Topics, groups prometheus.Collector, name func(int16) string) *metrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("millstream_"+name, help, labels, nil)
 	}
 	return &metrics{
 		topics: topics,
+		groups: groups,
 		name:   name,
 		byKey:  make(map[int16]*requestMetrics),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -65,7 +67,7 @@ func newMetrics(topics *topic.Topics, name func(int16) string) *metrics {
 
 func (m *metrics) register(r prometheus.Registerer) error {
 	m.registerer = r
-	for _, c := range []prometheus.Collector{m, m.requests, m.bytes, m.connections} {
+	for _, c := range []prometheus.Collector{m, m.groups, m.requests, m.bytes, m.connections} {
 		if err := r.Register(c); err != nil {
 			return err
 		}
@@ -78,7 +80,7 @@ func (m *metrics) unregister() {
 	if m.registerer == nil {
 		return
 	}
-	for _, c := range []prometheus.Collector{m, m.requests, m.bytes, m.connections} {
+	for _, c := range []prometheus.Collector{m, m.groups, m.requests, m.bytes, m.connections} {
 		m.registerer.Unregister(c)
 	}
 }

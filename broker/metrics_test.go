@@ -20,7 +20,7 @@ func TestMetrics(t *testing.T) {
 	if err := r.client(t).ProduceSync(ctx, records("notes", 25)...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, ctx, r.client(t, kgo.ConsumeTopics("notes")), 25)
+	poll(t, ctx, r.client(t, kgo.ConsumeTopics("notes"), kgo.ConsumerGroup("readers")), 25)
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
@@ -38,7 +38,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields(`millstream_connections millstream_log_appended_bytes_total millstream_log_appended_records_total millstream_log_read_bytes_total
+	want := strings.Fields(`millstream_connections millstream_group_lag_records millstream_group_members millstream_groups millstream_log_appended_bytes_total millstream_log_appended_records_total millstream_log_read_bytes_total
 		millstream_log_size_bytes millstream_partitions millstream_request_bytes_total millstream_request_seconds`)
 	if !slices.Equal(names, want) {
 		t.Errorf("metrics are %v, want %v", names, want)
