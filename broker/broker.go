@@ -34,6 +34,7 @@ type Options struct {
 	NoAutoCreate      bool                  // do not create topics on first use
 	DefaultPartitions int                   // default 1
 	TopicDefaults     map[string]string     // topic configs by Kafka's names
+	GroupConfigs      map[string]string     // settings of consumer groups by Kafka's names
 	MaxConnections    int                   // default 10,000
 	MaxPerAddress     int                   // connections from one address; default 1,000
 	MaxFrameBytes     int                   // largest Produce request; default 100 MiB
@@ -84,7 +85,11 @@ func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) 
 	if err != nil {
 		return err
 	}
-	if b.groups, err = group.Open(ctx, group.Options{Topics: b.topics, Logger: o.Logger}); err != nil {
+	groups := group.Options{Topics: b.topics, Logger: o.Logger}
+	if err := groups.Configure(o.GroupConfigs); err != nil {
+		return err
+	}
+	if b.groups, err = group.Open(ctx, groups); err != nil {
 		return fmt.Errorf("open group coordinator: %w", err)
 	}
 	if b.txns, err = txn.Open(ctx, txn.Options{Topics: b.topics, Offsets: b.groups, Logger: o.Logger}); err != nil {

@@ -29,6 +29,7 @@ type Options struct {
 	DefaultPartitions int
 	NoAutoCreate      bool
 	Insecure          bool
+	GroupConfigs      map[string]string // settings of consumer groups by Kafka's names
 	Logger            *slog.Logger
 	Version           string
 }
@@ -36,8 +37,9 @@ type Options struct {
 type serverOptions struct {
 	env *command.Env
 	Options
-	logLevel  string
-	logFormat string
+	groupConfigs cli.StringSlice
+	logLevel     string
+	logFormat    string
 }
 
 // New makes the command.
@@ -59,6 +61,7 @@ millstream server --listen 127.0.0.1:0 --admin 127.0.0.1:0 --json`,
 			&cli.StringFlag{Name: "admin", Usage: "`HOST:PORT` of the admin API, /metrics and /healthz", Value: "127.0.0.1:9644", Destination: &o.Admin},
 			&cli.IntFlag{Name: "default-partitions", Usage: "`NUMBER` of partitions of topics that do not say", Value: 1, Destination: &o.DefaultPartitions},
 			&cli.BoolFlag{Name: "no-auto-create", Usage: "do not create topics on first use", Destination: &o.NoAutoCreate, DisableDefaultText: true},
+			&cli.StringSliceFlag{Name: "group-config", Usage: "setting of consumer groups, `KEY=VALUE` by Kafka's names, as group.consumer.session.timeout.ms=45000; may be repeated", Destination: &o.groupConfigs},
 			&cli.BoolFlag{Name: "insecure", Usage: "listen beyond this machine although nobody is asked for a password", Destination: &o.Insecure, DisableDefaultText: true},
 			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL`: debug, info, warn or error", Value: "info", Destination: &o.logLevel},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json", Value: "text", Destination: &o.logFormat},
@@ -110,6 +113,14 @@ func (o *serverOptions) complete() error {
 	}
 	if o.DefaultPartitions < 1 {
 		return command.Usagef("--default-partitions %d: a topic has at least one partition", o.DefaultPartitions)
+	}
+	o.GroupConfigs = map[string]string{}
+	for _, pair := range o.groupConfigs.Value() {
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok || k == "" {
+			return command.Usagef("--group-config %q is not KEY=VALUE", pair)
+		}
+		o.GroupConfigs[k] = v
 	}
 	if err := o.checkAddresses(); err != nil {
 		return err

@@ -86,6 +86,9 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 		consumerSession:  cmp.Or(o.ConsumerSessionTimeout, defaultConsumerSession),
 		groups:           map[string]*consumerGroup{},
 	}
+	if err := checkSettings(c); err != nil {
+		return nil, err
+	}
 	for shard := range j.shards() {
 		end, err := j.replay(ctx, shard, func(e entry) { c.replayed(shard, e) })
 		if err != nil {
