@@ -2,11 +2,12 @@ package group
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
 	"github.com/millstream-io/millstream/cli/terminal"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/urfave/cli/v2"
 )
 
@@ -19,8 +20,10 @@ type describeOptions struct {
 func newDescribe(env *command.Env) *cli.Command {
 	o := &describeOptions{env: env}
 	return command.New(env, command.Spec{
-		Name: "describe", Usage: "show members, offsets and lag of a group", Args: "NAME", MinArgs: 1, MaxArgs: 1,
-		Examples: `millstream group describe translate`,
+		Name: "describe", Usage: "show state, members, assignment, offsets and lag of a group", Args: "NAME", MinArgs: 1, MaxArgs: 1,
+		Description: "Lag is how many offsets lie between what is committed and the end of a partition; markers of transactions count.",
+		Examples: `millstream group describe translate
+millstream group describe translate --json | jq .lag_records`,
 		Flags:    []cli.Flag{o.brokers.Flag()},
 		Complete: names(env),
 		Run: func(ctx context.Context, args []string) error {
@@ -31,28 +34,9 @@ func newDescribe(env *command.Env) *cli.Command {
 }
 
 type described struct {
-	Group      string      `json:"group"`
-	State      string      `json:"state"`
-	Assignor   string      `json:"assignor,omitempty"`
+	*state
 	Lag        int64       `json:"lag_records"`
-	Members    []member    `json:"members"`
 	Partitions []partition `json:"partitions"`
-}
-
-type member struct {
-	ID     string `json:"member_id"`
-	Client string `json:"client_id"`
-	Host   string `json:"host"`
-}
-
-type partition struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	Committed int64  `json:"committed_offset"` // -1: none
-	LogEnd    int64  `json:"log_end_offset"`
-	Lag       int64  `json:"lag_records"`
-	Member    string `json:"member_id,omitempty"`
-	Client    string `json:"client_id,omitempty"`
 }
 
 func (o *describeOptions) run(ctx context.Context) error {
@@ -61,60 +45,61 @@ func (o *describeOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	lag, err := lagOf(ctx, client, o.name)
+	groups, err := load(ctx, client, o.name)
 	if err != nil {
 		return o.brokers.Explain(err, named(o.name))
 	}
-	d := describe(lag)
+	g, ok := groups[o.name]
+	if !ok {
+		return notFound(o.name)
+	}
+	rows, err := progress(ctx, client, groups)
+	if err != nil {
+		return o.brokers.Explain(err, named(o.name))
+	}
+	d := &described{state: g, Lag: total(rows[o.name]), Partitions: append([]partition{}, rows[o.name]...)}
 	if o.env.JSON {
 		return o.env.PrintJSON(d)
 	}
-	o.env.Printf("group %q is %s, %s, lag %d\n", d.Group, d.State, terminal.Count(int64(len(d.Members)), "member"), d.Lag)
-	if len(d.Partitions) == 0 {
+	return o.print(d)
+}
+
+func (o *describeOptions) print(d *described) error {
+	o.env.Printf("group %q is %s, %s, lag %d\n", d.Name, d.State, terminal.Count(int64(len(d.Members)), "member"), d.Lag)
+	if len(d.Members) > 0 {
+		o.env.Printf("  type %s, assignor %s\n", d.Type, dash(d.Assignor))
+	}
+	if len(d.Partitions) > 0 {
+		t := terminal.NewTable(o.env.Out, "topic", "partition", "committed", "log end", "lag", "client", "member")
+		for _, p := range d.Partitions {
+			if p.Problem != "" {
+				t.Row(p.Topic, p.Partition, orDash(p.Committed), "-", p.Problem, dash(p.Client), dash(p.Member))
+				continue
+			}
+			t.Row(p.Topic, p.Partition, orDash(p.Committed), p.LogEnd, orDash(p.Lag), dash(p.Client), dash(p.Member))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if len(d.Members) == 0 {
 		return nil
 	}
-	t := terminal.NewTable(o.env.Out, "topic", "partition", "committed", "log end", "lag", "client", "member")
-	for _, p := range d.Partitions {
-		t.Row(p.Topic, p.Partition, orDash(p.Committed), p.LogEnd, orDash(p.Lag), dash(p.Client), dash(p.Member))
+	o.env.Printf("\n")
+	t := terminal.NewTable(o.env.Out, "member", "instance", "client", "host", "assignment")
+	for _, m := range d.Members {
+		t.Row(m.ID, dash(m.Instance), dash(m.Client), m.Host, assignmentText(m.Assignment))
 	}
 	return t.Flush()
 }
 
-// lagOf describes a group; one without members or offsets does not exist.
-func lagOf(ctx context.Context, client *kadm.Client, name string) (*kadm.DescribedGroupLag, error) {
-	lags, err := client.Lag(ctx, name)
-	if err != nil {
-		return nil, err
+// assignmentText writes "notes 0 1, orders 2".
+func assignmentText(all []assignment) string {
+	var parts []string
+	for _, a := range all {
+		parts = append(parts, a.Topic+" "+strings.Trim(fmt.Sprint(a.Partitions), "[]"))
 	}
-	lag, ok := lags[name]
-	if !ok {
-		return nil, notFound(name)
-	}
-	if err := lag.Error(); err != nil {
-		return nil, err
-	}
-	if lag.State == "Dead" {
-		return nil, notFound(name)
-	}
-	return &lag, nil
-}
-
-func describe(lag *kadm.DescribedGroupLag) *described {
-	d := &described{
-		Group: lag.Group, State: lag.State, Assignor: lag.Protocol, Lag: lag.Lag.Total(),
-		Members: []member{}, Partitions: []partition{},
-	}
-	for _, m := range lag.Members {
-		d.Members = append(d.Members, member{ID: m.MemberID, Client: m.ClientID, Host: m.ClientHost})
-	}
-	for _, l := range lag.Lag.Sorted() {
-		p := partition{Topic: l.Topic, Partition: l.Partition, Committed: l.Commit.At, LogEnd: l.End.Offset, Lag: l.Lag}
-		if l.Member != nil {
-			p.Member, p.Client = l.Member.MemberID, l.Member.ClientID
-		}
-		d.Partitions = append(d.Partitions, p)
-	}
-	return d
+	return dash(strings.Join(parts, ", "))
 }
 
 func orDash(n int64) any {

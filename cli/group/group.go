@@ -15,8 +15,8 @@ import (
 
 // New makes the command group.
 func New(env *command.Env) *cli.Command {
-	return command.Group("group", "list, describe and reset consumer groups", "Topics and records",
-		newList(env), newDescribe(env), newReset(env))
+	return command.Group("group", "list, describe, reset and delete consumer groups", "Topics and records",
+		newList(env), newDescribe(env), newReset(env), newDelete(env), newDeleteOffsets(env))
 }
 
 func admin(ctx context.Context, b *connect.Brokers) (*kadm.Client, error) {

@@ -2,10 +2,13 @@ package group
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
 	"github.com/millstream-io/millstream/cli/terminal"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/urfave/cli/v2"
 )
 
@@ -18,14 +21,16 @@ func newList(env *command.Env) *cli.Command {
 	o := &listOptions{env: env}
 	return command.New(env, command.Spec{
 		Name: "list", Usage: "list consumer groups",
-		Examples: `millstream group list`,
-		Flags:    []cli.Flag{o.brokers.Flag()},
-		Run:      func(ctx context.Context, _ []string) error { return o.run(ctx) },
+		Examples: `millstream group list
+millstream group list --json | jq -r '.[] | select(.lag_records > 1000).group'`,
+		Flags: []cli.Flag{o.brokers.Flag()},
+		Run:   func(ctx context.Context, _ []string) error { return o.run(ctx) },
 	})
 }
 
 type listed struct {
 	Group   string `json:"group"`
+	Type    string `json:"type"`
 	State   string `json:"state"`
 	Members int    `json:"members"`
 	Lag     int64  `json:"lag_records"`
@@ -37,19 +42,9 @@ func (o *listOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	groups, err := client.ListGroups(ctx)
+	rows, err := o.list(ctx, client)
 	if err != nil {
 		return o.brokers.Explain(err, "list groups")
-	}
-	rows := []listed{}
-	if len(groups) > 0 {
-		lags, err := client.Lag(ctx, groups.Groups()...)
-		if err != nil {
-			return o.brokers.Explain(err, "list groups")
-		}
-		for _, l := range lags.Sorted() {
-			rows = append(rows, listed{Group: l.Group, State: l.State, Members: len(l.Members), Lag: l.Lag.Total()})
-		}
 	}
 	if o.env.JSON {
 		return o.env.PrintJSON(rows)
@@ -63,4 +58,25 @@ func (o *listOptions) run(ctx context.Context) error {
 		t.Row(r.Group, r.State, r.Members, r.Lag)
 	}
 	return t.Flush()
+}
+
+func (o *listOptions) list(ctx context.Context, client *kadm.Client) ([]listed, error) {
+	all, err := client.ListGroups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := load(ctx, client, all.Groups()...)
+	if err != nil {
+		return nil, err
+	}
+	partitions, err := progress(ctx, client, groups)
+	if err != nil {
+		return nil, err
+	}
+	rows := []listed{}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		g := groups[name]
+		rows = append(rows, listed{Group: name, Type: g.Type, State: g.State, Members: len(g.Members), Lag: total(partitions[name])})
+	}
+	return rows, nil
 }

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -14,7 +13,6 @@ import (
 	"github.com/millstream-io/millstream/cli/stream"
 	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/urfave/cli/v2"
 )
 
@@ -62,12 +60,16 @@ func (o *resetOptions) run(ctx context.Context) error {
 	if err != nil {
 		return command.Usagef("--to: %w", err)
 	}
+	selected, err := parseSelection(o.topics.Value())
+	if err != nil {
+		return err
+	}
 	client, err := admin(ctx, &o.brokers)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	changes, err := o.plan(ctx, client, to)
+	changes, err := o.plan(ctx, client, to, selected)
 	if err == nil && !o.dryRun {
 		err = o.commit(ctx, client, changes)
 	}
@@ -91,16 +93,16 @@ func (o *resetOptions) run(ctx context.Context) error {
 }
 
 // plan finds the new offset of every partition that is to be reset.
-func (o *resetOptions) plan(ctx context.Context, client *kadm.Client, to stream.Position) ([]change, error) {
+func (o *resetOptions) plan(ctx context.Context, client *kadm.Client, to stream.Position, selected selection) ([]change, error) {
 	committed, err := o.committed(ctx, client)
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := o.wanted(ctx, client, committed)
+	wanted, err := o.wanted(ctx, client, committed, selected)
 	if err != nil {
 		return nil, err
 	}
-	var changes []change
+	changes := []change{}
 	for _, topic := range slices.Sorted(maps.Keys(wanted)) {
 		targets, err := stream.Resolve(ctx, client, topic, to)
 		if err != nil {
@@ -123,19 +125,16 @@ func (o *resetOptions) plan(ctx context.Context, client *kadm.Client, to stream.
 
 // committed returns the group's offsets, or says why they cannot be reset.
 func (o *resetOptions) committed(ctx context.Context, client *kadm.Client) (kadm.Offsets, error) {
-	groups, err := client.DescribeGroups(ctx, o.name)
+	groups, err := load(ctx, client, o.name)
 	if err != nil {
 		return nil, err
 	}
 	g := groups[o.name]
-	if errors.Is(g.Err, kerr.GroupIDNotFound) || g.State == "Dead" {
+	if g == nil {
 		if len(o.topics.Value()) == 0 {
 			return nil, notFound(o.name)
 		}
 		return nil, nil // committing makes the group
-	}
-	if g.Err != nil {
-		return nil, g.Err
 	}
 	if n := len(g.Members); n > 0 {
 		return nil, command.Conflictf("group %q has %s and is %s", o.name, terminal.Count(int64(n), "member"), g.State).
@@ -148,28 +147,21 @@ func (o *resetOptions) committed(ctx context.Context, client *kadm.Client) (kadm
 	return responses.Offsets(), nil
 }
 
-// wanted are the partitions of --topic, else those with a committed offset.
-func (o *resetOptions) wanted(ctx context.Context, client *kadm.Client, committed kadm.Offsets) (kadm.TopicsSet, error) {
+// wanted are the selected partitions, else those with a committed offset.
+func (o *resetOptions) wanted(ctx context.Context, client *kadm.Client, committed kadm.Offsets, selected selection) (kadm.TopicsSet, error) {
 	out := kadm.TopicsSet{}
-	for _, s := range o.topics.Value() {
-		name, number, one := strings.Cut(s, ":")
-		if one {
-			p, err := strconv.ParseInt(number, 10, 32)
-			if err != nil || p < 0 {
-				return nil, command.Usagef("--topic %q is not TOPIC or TOPIC:PARTITION", s)
-			}
-			out.Add(name, int32(p))
+	for name, only := range selected {
+		if only != nil {
+			out.Add(name, slices.Collect(maps.Keys(only))...)
 			continue
 		}
 		partitions, err := stream.Partitions(ctx, client, name)
 		if err != nil {
 			return nil, o.brokers.Explain(err, "topic "+strconv.Quote(name))
 		}
-		for _, p := range partitions {
-			out.Add(name, p)
-		}
+		out.Add(name, partitions...)
 	}
-	if len(o.topics.Value()) == 0 {
+	if len(selected) == 0 {
 		committed.Each(func(offset kadm.Offset) { out.Add(offset.Topic, offset.Partition) })
 		if len(out) == 0 {
 			return nil, command.Conflictf("group %q has no committed offsets", o.name).WithFix("name what to set: --topic TOPIC")

@@ -2,7 +2,6 @@ package topic
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
@@ -93,10 +92,18 @@ func (o *alterOptions) alter(ctx context.Context, client *kadm.Client, changes [
 	return nil
 }
 
-// refused adds what the broker says to the sentence that goes with its error code.
+// refused gives an error code of the broker the sentence that came with it.
 func refused(err error, message string) error {
 	if err == nil || message == "" {
 		return err
 	}
-	return fmt.Errorf("%s (%w)", message, err)
+	return &refusal{message: message, code: err}
 }
+
+type refusal struct {
+	message string
+	code    error
+}
+
+func (r *refusal) Error() string { return r.message }
+func (r *refusal) Unwrap() error { return r.code }

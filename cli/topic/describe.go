@@ -2,6 +2,7 @@ package topic
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
@@ -141,7 +142,7 @@ func (o *describeOptions) describe(ctx context.Context, client *kadm.Client) (*d
 	if t.Err != nil {
 		return nil, t.Err
 	}
-	d := &described{Topic: o.name, ID: t.ID.String(), Internal: t.IsInternal, Size: -1, Partitions: []partition{}}
+	d := &described{Topic: o.name, ID: base64.RawURLEncoding.EncodeToString(t.ID[:]), Internal: t.IsInternal, Size: -1, Partitions: []partition{}}
 	if err := d.addPartitions(ctx, client, t); err != nil {
 		return nil, err
 	}
