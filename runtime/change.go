@@ -100,10 +100,17 @@ func (r *Runtime) remove(d *deployment) {
 	r.metrics.Forget(d.name)
 }
 
-// install makes topics, proves the module, stores the deployment and starts it, in this order: what is stored can start.
+// install proves the module, makes topics, stores the deployment and starts it, in
+// this order: what is stored can start, and what is refused leaves nothing behind.
 func (r *Runtime) install(ctx context.Context, d *deployment, s deploy.Spec, o DeployOptions) error {
-	if err := r.ensureTopics(ctx, s, o); err != nil {
-		return err
+	existing, err := r.engine.Topics(ctx, s.Topics())
+	if err != nil {
+		return fmt.Errorf("look up topics: %w", err)
+	}
+	if !o.CreateTopics {
+		if err := s.CheckTopics(existing); err != nil {
+			return err
+		}
 	}
 	if err := r.checkGroup(ctx, s); err != nil {
 		return err
@@ -111,6 +118,9 @@ func (r *Runtime) install(ctx context.Context, d *deployment, s deploy.Spec, o D
 	p, err := r.prepare(ctx, s, d.stats)
 	if err != nil {
 		return err
+	}
+	if err := r.ensureTopics(ctx, s, existing, o.Partitions); err != nil {
+		return errors.Join(err, p.discard(ctx))
 	}
 	if err := r.catalog.PutDeployment(ctx, s); err != nil {
 		return errors.Join(err, p.discard(ctx))
@@ -140,22 +150,12 @@ func (r *Runtime) checkGroup(ctx context.Context, s deploy.Spec) error {
 	return nil
 }
 
-func (r *Runtime) ensureTopics(ctx context.Context, s deploy.Spec, o DeployOptions) error {
-	names := s.Topics()
-	existing, err := r.engine.Topics(ctx, names)
-	if err != nil {
-		return fmt.Errorf("look up topics: %w", err)
-	}
-	if !o.CreateTopics {
-		if err := s.CheckTopics(existing); err != nil {
-			return err
-		}
-	}
-	partitions := o.Partitions
+// ensureTopics creates the topics of s that are not among the existing ones, and its dead letter topic.
+func (r *Runtime) ensureTopics(ctx context.Context, s deploy.Spec, existing map[string]int, partitions int) error {
 	if partitions <= 0 {
 		partitions = existing[s.Inputs[0]]
 	}
-	for _, name := range names {
+	for _, name := range s.Topics() {
 		if _, ok := existing[name]; ok {
 			continue
 		}

@@ -251,6 +251,16 @@ func TestWhatDeployRefuses(t *testing.T) {
 		if len(list) != 1 || list[0].Spec.Name != "up" {
 			t.Errorf("what is refused is still there: %+v", list)
 		}
+		s := b.spec("new", "in", "made.for.nothing")
+		s.Module = refuse
+		if _, err := b.runtime.Deploy(t.Context(), s, DeployOptions{CreateTopics: true}); err == nil {
+			t.Error("a module that refuses its configuration was deployed")
+		}
+		left, err := b.log.Topics(t.Context(), []string{"new.dlq", "made.for.nothing"})
+		b.ok(err)
+		if len(left) > 0 {
+			t.Errorf("what is refused left topics behind: %v", left)
+		}
 		if _, err := b.runtime.PutModule(t.Context(), []byte("text")); !errors.Is(err, module.ErrRefused) {
 			t.Errorf("a module that is none: %v", err)
 		}
