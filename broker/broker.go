@@ -38,6 +38,7 @@ type Options struct {
 	MaxConnections    int                   // default 10,000
 	MaxPerAddress     int                   // connections from one address; default 1,000
 	MaxFrameBytes     int                   // largest Produce request; default 100 MiB
+	MaxOpenFiles      int                   // of the logs, about; default 4,000
 }
 
 // lockName is the file whose lock says that the directory is in use.
@@ -117,6 +118,9 @@ func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) 
 	return nil
 }
 
+// defaultOpenFiles leaves room for 10,000 connections below the usual limit of 20,000 or more.
+const defaultOpenFiles = 4000
+
 func (o *Options) setDefaults() error {
 	if o.Dir == "" {
 		return errors.New("no data directory was given")
@@ -124,6 +128,10 @@ func (o *Options) setDefaults() error {
 	if o.FS == nil {
 		o.FS = vfs.OS{}
 	}
+	if o.MaxOpenFiles <= 0 {
+		o.MaxOpenFiles = defaultOpenFiles
+	}
+	o.FS = vfs.NewPool(o.FS, o.MaxOpenFiles)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

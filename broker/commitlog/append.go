@@ -16,8 +16,9 @@ import (
 // returns the batches can be read; WaitDurable tells when they survive a power cut.
 //
 // Errors: record.ErrCorrupt or ErrTruncated when batches is not a row of whole
-// batches; vfs.ErrNoSpace (wrapped) when the disk is full: nothing was
-// appended, and the log can be used on; ErrFailed, ErrClosed.
+// batches; vfs.ErrNoSpace (wrapped) when the disk is full, vfs.ErrNotOpened
+// when the process may open no more files: nothing was appended, and the log
+// can be used on; ErrFailed, ErrClosed.
 func (l *Log) Append(batches []byte, leaderEpoch int32) (Appended, error) {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
@@ -41,7 +42,7 @@ func (l *Log) Append(batches []byte, leaderEpoch int32) (Appended, error) {
 	}
 	next, err := active.Append(batches, base, leaderEpoch)
 	if err != nil {
-		if errors.Is(err, segment.ErrUncertain) || !errors.Is(err, vfs.ErrNoSpace) {
+		if errors.Is(err, segment.ErrUncertain) || !errors.Is(err, vfs.ErrNoSpace) && !errors.Is(err, vfs.ErrNotOpened) {
 			err = l.health.fail(err)
 		}
 		return Appended{}, err

@@ -2,7 +2,10 @@ package commitlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/millstream-io/millstream/broker/vfs"
 )
 
 // WaitDurable returns when every record before offset survives a power cut.
@@ -68,6 +71,9 @@ func (l *Log) sync() error {
 		}
 		err := s.Sync()
 		s.Release()
+		if errors.Is(err, vfs.ErrNotOpened) {
+			return err // nothing was synced, so nothing has failed
+		}
 		if err != nil {
 			return l.health.fail(err)
 		}

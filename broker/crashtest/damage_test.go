@@ -17,7 +17,7 @@ import (
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
-var flipsFlag = flag.Int("crash.flips", 2000, "bits to flip, about")
+var flipsFlag = flag.Int("crash.flips", 1000, "bits to flip, about")
 
 // hurt is one way to damage a file; it reports whether there was anything to hurt.
 type hurt struct {

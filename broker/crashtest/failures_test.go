@@ -10,7 +10,7 @@ import (
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
-var failuresFlag = flag.Int("crash.failures", 400, "failing operations to try, about")
+var failuresFlag = flag.Int("crash.failures", 250, "failing operations to try, about")
 
 var errDisk = errors.New("input/output error")
 

@@ -18,7 +18,8 @@ import (
 const dataDir = "/data"
 
 func openBroker(ctx context.Context, fsys vfs.FS) (*broker.Broker, error) {
-	return broker.Open(ctx, broker.Options{FS: fsys, Dir: dataDir, NoAutoCreate: true})
+	return broker.Open(ctx, broker.Options{FS: fsys, Dir: dataDir, NoAutoCreate: true,
+		MaxOpenFiles: 20})
 }
 
 // judge opens a broker over what a crash left and compares it with what is

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	statesFlag = flag.Int("crash.states", 2500, "crash states to open, about")
+	statesFlag = flag.Int("crash.states", 1500, "crash states to open, about")
 	seedFlag   = flag.Uint64("crash.seed", 1, "seed of the first workload")
 )
 

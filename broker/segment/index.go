@@ -56,6 +56,7 @@ func (x *index) createFiles() error {
 			return err
 		}
 		x.offsets = f
+		vfs.MarkExpendable(f) // an index can be rebuilt
 	} else if err := x.offsets.Truncate(0); err != nil {
 		return err
 	}
@@ -65,6 +66,7 @@ func (x *index) createFiles() error {
 			return err
 		}
 		x.times = f
+		vfs.MarkExpendable(f)
 	} else if err := x.times.Truncate(0); err != nil {
 		return err
 	}
@@ -206,6 +208,8 @@ func (x *index) open(o Options, base int64) error {
 			*f.file, x.headerless = nil, true
 		} else if err != nil {
 			return err
+		} else {
+			vfs.MarkExpendable(*f.file)
 		}
 	}
 	if x.headerless {
