@@ -17,13 +17,17 @@ import (
 
 func main() {
 	binary := flag.String("millstream", "../bin/millstream", "the built binary")
-	only := flag.String("only", "path,peer,broker,fuel,live", "sections to run")
+	only := flag.String("only", "path,peer,broker,durable,fuel,live", "sections to run")
 	megabytes := flag.Int("megabytes", 400, "bytes of values per pass through a path")
 	serve := flag.Bool("serve-kfake", false, "run the peer broker (used by the benchmark itself)")
+	serveNats := flag.Bool("serve-jetstream", false, "run the other peer (used by the benchmark itself)")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the benchmark's process to this file")
 	flag.Parse()
 	if *serve {
 		exit(serveKfake())
+	}
+	if *serveNats {
+		exit(serveJetStream())
 	}
 	if *profile != "" {
 		f, err := os.Create(*profile)

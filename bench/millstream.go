@@ -10,7 +10,7 @@ import (
 )
 
 // startMillstream starts the built binary as a server over dir and returns it with the time until it said that it is ready.
-func startMillstream(binary, dir string) (*server, string, time.Duration, error) {
+func startMillstream(binary, dir string) (*peerProcess, string, time.Duration, error) {
 	cmd := exec.Command(binary, "server", "--data", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json", "--log-level", "warn")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -31,5 +31,5 @@ func startMillstream(binary, dir string) (*server, string, time.Duration, error)
 		_ = cmd.Process.Kill()
 		return nil, "", 0, fmt.Errorf("millstream server did not start: %w", err)
 	}
-	return &server{cmd: cmd, address: ready.Brokers}, ready.Admin, took, nil
+	return &peerProcess{cmd: cmd, address: ready.Brokers}, ready.Admin, took, nil
 }

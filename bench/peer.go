@@ -6,27 +6,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 )
 
-// server is a broker in a process of its own.
-type server struct {
+// peerProcess is a server in a process of its own.
+type peerProcess struct {
 	cmd     *exec.Cmd
+	stdin   io.Closer // nil for ours; closing it ends a peer
 	address string
 }
 
-func (s *server) pid() int           { return s.cmd.Process.Pid }
-func (s *server) cpu() time.Duration { return cpuOf(s.pid()) }
+func (s *peerProcess) pid() int           { return s.cmd.Process.Pid }
+func (s *peerProcess) cpu() time.Duration { return cpuOf(s.pid()) }
 
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(os.Interrupt)
+func (s *peerProcess) stop() {
+	if s.stdin != nil {
+		_ = s.stdin.Close()
+	} else {
+		_ = s.cmd.Process.Signal(os.Interrupt)
+	}
 	_ = s.cmd.Wait()
 }
 
@@ -39,35 +45,15 @@ func serveKfake() error {
 	defer c.Close()
 	fmt.Println(c.ListenAddrs()[0])
 	_, err = bufio.NewReader(os.Stdin).ReadString(0)
-	if err != nil && strings.Contains(err.Error(), "EOF") {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
 }
 
-func startKfake() (*server, error) {
-	cmd := exec.Command(os.Args[0], "-serve-kfake")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	_ = stdin // closed when this process ends, which ends the child
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("kfake did not start: %w", err)
-	}
-	return &server{cmd: cmd, address: strings.TrimSpace(line)}, nil
-}
+func startKfake() (*peerProcess, error) { return startPeer("-serve-kfake") }
 
-// records makes n values of size bytes of a–z.
+// values makes n values of size bytes of a–z.
 func values(n, size int) [][]byte {
 	buf := make([]byte, n*size)
 	for i := range buf {
@@ -111,6 +97,20 @@ func produce(ctx context.Context, address string, vals [][]byte, acks kgo.Acks) 
 		return 0, 0, err
 	}
 	return time.Since(t0), processCPU() - c0, failed
+}
+
+// produceFrom lets several clients produce side by side, each its own connection, and returns the wall time of all.
+func produceFrom(ctx context.Context, clients int, address string, vals [][]byte, acks kgo.Acks) (time.Duration, error) {
+	var all errgroup.Group
+	began := time.Now()
+	for range clients {
+		all.Go(func() error {
+			_, _, err := produce(ctx, address, vals, acks)
+			return err
+		})
+	}
+	err := all.Wait()
+	return time.Since(began), err
 }
 
 // consume reads at least n records of topic "in" from its start.
