@@ -11,6 +11,7 @@ import (
 	"github.com/millstream-io/millstream/cli/records"
 	"github.com/millstream-io/millstream/cli/server"
 	"github.com/millstream-io/millstream/cli/topic"
+	"github.com/millstream-io/millstream/cli/txn"
 	"github.com/millstream-io/millstream/cli/version"
 )
 
@@ -35,6 +36,7 @@ func New(env *command.Env, built string) *command.App {
 		records.NewProduce(env),
 		records.NewConsume(env),
 		group.New(env),
+		txn.New(env),
 		version.New(env, v),
 	)
 }

@@ -169,6 +169,7 @@ func TestUnreachable(t *testing.T) {
 		{"topic", "list"}, {"topic", "create", "x"}, {"topic", "describe", "x"}, {"topic", "delete", "x"}, {"topic", "alter", "x", "--partitions", "2"},
 		{"topic", "delete-records", "x", "--before", "end"},
 		{"produce", "x"}, {"consume", "x"}, {"group", "list"}, {"group", "describe", "x"}, {"group", "reset", "x", "--to", "start"}, {"logs", "x"},
+		{"txn", "list"}, {"txn", "describe", "x"}, {"txn", "abort", "x"}, {"txn", "producers", "x"},
 		{"group", "delete", "x"}, {"group", "delete-offsets", "x", "--topic", "y"},
 	} {
 		_, errs, code := invoke(t, "", append(args, "--brokers", "127.0.0.1:1")...)

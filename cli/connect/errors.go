@@ -23,12 +23,16 @@ var kafkaCodes = []struct {
 	{kerr.NonEmptyGroup, command.CodeConflict, "stop its members first; a deployment: millstream pause NAME"},
 	{kerr.UnknownMemberID, command.CodeConflict, "the group has members: stop them first; a deployment: millstream pause NAME"},
 	{kerr.RebalanceInProgress, command.CodeConflict, "its members are joining or leaving: try again in a moment"},
+	{kerr.GroupSubscribedToTopic, command.CodeConflict, "stop the members that read the topic first; a deployment: millstream pause NAME"},
+	{kerr.TransactionalIDNotFound, command.CodeNotFound, "see what there is: millstream txn list"},
+	{kerr.ConcurrentTransactions, command.CodeConflict, "the transaction before it is still being ended: try again in a moment"},
 	{kerr.InvalidTopicException, command.CodeUsage, "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"},
 	{kerr.InvalidPartitions, command.CodeUsage, "the number of partitions is at least 1 and cannot shrink"},
 	{kerr.InvalidReplicationFactor, command.CodeUsage, ""},
 	{kerr.InvalidConfig, command.CodeUsage, ""},
 	{kerr.InvalidRequest, command.CodeUsage, ""},
 	{kerr.MessageTooLarge, command.CodeFailed, "the topic's max.message.bytes sets the limit"},
+	{kerr.KafkaStorageError, command.CodeFailed, "the server's log names the file and the reason"},
 	{kerr.TopicAuthorizationFailed, command.CodeFailed, ""},
 }
 
