@@ -171,17 +171,11 @@ func (g modernGroup) admit(r *ConsumerHeartbeat) error {
 	switch {
 	case err != nil:
 		return err
-	case m != nil && r.Epoch == JoinEpoch && m.id != r.MemberID:
-		entries = g.replaced(m, r.MemberID)
-		metadata = m.memberMetadata
-	case m != nil && r.Epoch == JoinEpoch:
-		// It begins anew and so holds nothing; whatever it had is free.
-		metadata = m.memberMetadata
-		if m.epoch != JoinEpoch || len(m.assigned)+len(m.revoking) > 0 {
-			entries = append(entries, currentEntry(g.id, m.id, memberAssignment{}))
-		}
 	case m != nil:
 		metadata = m.memberMetadata
+		if m.id != r.MemberID {
+			entries = g.replaced(m, r.MemberID)
+		}
 	default:
 		if len(g.consumerMembers()) >= g.c.maxGroupSize {
 			return fmt.Errorf("%w: group %q has %d members", ErrMaxSizeReached, g.id, len(g.consumer.members))

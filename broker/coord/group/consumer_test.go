@@ -262,6 +262,34 @@ func TestConsumerStaticMember(t *testing.T) {
 	})
 }
 
+// A static member that was to give something up and leaves has given it up; the rebalance timeout is no concern of it any more.
+func TestConsumerStaticMemberLeavesWhileItGivesUp(t *testing.T) {
+	inAudience(t, func(w *audience) {
+		a, s := w.member("a"), w.member("s")
+		s.instance, s.timeout = "i", 10*time.Second
+		s.want(nil)
+		a.want(nil)
+		s.want(nil) // is told to give two up
+		if err := s.leave(LeaveStaticEpoch); err != nil {
+			t.Fatal(err)
+		}
+		a.want(nil)
+		if a.held() != 2 {
+			t.Errorf("a has %d partitions", a.held())
+		}
+		epoch := a.epoch
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		s.want(nil)
+		if s.epoch != epoch {
+			t.Errorf("it came back at epoch %d, the group was at %d", s.epoch, epoch)
+		}
+		if s.held() != 2 {
+			t.Errorf("it came back to %d partitions", s.held())
+		}
+	})
+}
+
 func TestConsumerTopicsChange(t *testing.T) {
 	inAudience(t, func(w *audience) {
 		a, b := w.member("a"), w.member("b")
