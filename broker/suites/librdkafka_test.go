@@ -31,11 +31,9 @@ const testTimeout = 4 * time.Minute
 // testPassed is a line of the summary about a test that was not skipped: some need no broker, some an option of the build.
 var testPassed = regexp.MustCompile(`(?m)\b0\d{3}_\w+ +\| +PASSED`)
 
-// consumerProtocolTests are those that behave differently under the group protocol of KIP-848.
-var consumerProtocolTests = []string{"0012", "0018", "0022", "0029", "0030", "0033", "0045", "0050", "0051", "0056", "0069", "0089", "0102", "0113", "0118", "0132"}
-
 // TestLibrdkafka runs librdkafka's suite, each test in a process of its own,
-// as its own runner does it: quick sizes, no emulation of bad networks.
+// as its own runner does it: quick sizes, no emulation of bad networks. All
+// are run with both group protocols.
 func TestLibrdkafka(t *testing.T) {
 	millstream := binary(t)
 	tests := buildLibrdkafka(t)
@@ -44,14 +42,15 @@ func TestLibrdkafka(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := exclusions(t, "librdkafka.excluded")
+	all := librdkafkaTests(t, tests)
 	for _, scenario := range []struct {
 		name   string
 		env    []string
 		server []string
 		tests  []string
 	}{
-		{name: "classic", tests: librdkafkaTests(t, tests)},
-		{name: "consumer", env: []string{"TEST_CONSUMER_GROUP_PROTOCOL=consumer"}, tests: consumerProtocolTests},
+		{name: "classic", tests: all},
+		{name: "consumer", env: []string{"TEST_CONSUMER_GROUP_PROTOCOL=consumer"}, tests: all},
 		{name: "noautocreate", env: []string{"TEST_SCENARIO=noautocreate"}, server: []string{"--no-auto-create"}, tests: []string{"0045", "0107", "0111"}},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
