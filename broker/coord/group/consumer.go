@@ -184,7 +184,8 @@ func (g modernGroup) admit(r *ConsumerHeartbeat) error {
 			entries = append(entries, groupTombstone(g.id))
 		}
 	}
-	if said := metadata.updated(r); m == nil || m.id != r.MemberID || !said.equal(&metadata) {
+	said := metadata.updated(r)
+	if m == nil || m.id != r.MemberID || !said.equal(&metadata) {
 		entries = append(entries, memberEntry(g.id, r.MemberID, said))
 	}
 	if g.consumer == nil {
@@ -198,7 +199,17 @@ func (g modernGroup) admit(r *ConsumerHeartbeat) error {
 	if m != nil && m.id != r.MemberID {
 		m.stopTimers()
 	}
+	g.holdBack(g.consumer.members[r.MemberID], said.regex != metadata.regex)
 	return nil
+}
+
+// holdBack decides for the heartbeat at hand whether a member gets by its names only.
+func (g modernGroup) holdBack(m *consumerMember, newRegex bool) {
+	namesOnly := newRegex && m.regex != "" && len(m.topics) > 0
+	if m.namesOnly != namesOnly {
+		m.namesOnly = namesOnly
+		g.consumer.unsettled = true
+	}
 }
 
 // memberOf returns the member that a heartbeat speaks for: nil if it is to

@@ -66,6 +66,11 @@ type consumerMember struct {
 	memberAssignment
 	target Partitions
 
+	// namesOnly holds a regular expression back until the next heartbeat: a member
+	// that brings one together with names gets the named topics first, as from
+	// Kafka, which clients count on. It is not durable.
+	namesOnly bool
+
 	session    deadline
 	revocation deadline
 }

@@ -94,7 +94,7 @@ func (g modernGroup) basis() basis {
 				add(info)
 			}
 		}
-		if m.regex != "" {
+		if m.regex != "" && !m.namesOnly {
 			if _, ok := matched[m.regex]; !ok {
 				matched[m.regex] = g.matching(m.regex)
 			}

@@ -357,6 +357,29 @@ func TestConsumerSubscriptionChanges(t *testing.T) {
 	})
 }
 
+// Clients expect of names and a regular expression that come together that the named topics are assigned first.
+func TestConsumerNamesBeforeRegex(t *testing.T) {
+	inAudience(t, func(w *audience) {
+		w.topics.set("more", 3)
+		a := w.member("a")
+		a.regex = "m.*"
+		a.want(nil)
+		if a.held() != 4 {
+			t.Errorf("%d partitions at first", a.held())
+		}
+		a.want(nil)
+		if a.held() != 7 {
+			t.Errorf("%d partitions then", a.held())
+		}
+		a.topics = nil
+		a.epoch, a.regex = 0, "t|more"
+		a.want(nil)
+		if a.held() != 7 {
+			t.Errorf("%d partitions by a regular expression alone", a.held())
+		}
+	})
+}
+
 func TestConsumerCommits(t *testing.T) {
 	inAudience(t, func(w *audience) {
 		a := w.member("a")
