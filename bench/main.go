@@ -17,7 +17,7 @@ import (
 
 func main() {
 	binary := flag.String("millstream", "../bin/millstream", "the built binary")
-	only := flag.String("only", "path,peer,broker,durable,fuel,live", "sections to run")
+	only := flag.String("only", "path,peer,broker,durable,fuel,live", "sections to run; scale, which takes minutes and gigabytes, only by name")
 	megabytes := flag.Int("megabytes", 400, "bytes of values per pass through a path")
 	serve := flag.Bool("serve-kfake", false, "run the peer broker (used by the benchmark itself)")
 	serveNats := flag.Bool("serve-jetstream", false, "run the other peer (used by the benchmark itself)")

@@ -20,7 +20,7 @@ const (
 	snapshotName = "producers.snapshot"
 	// snapshotEveryBytes is how much log there may be behind a snapshot: so much is read again after an unclean stop.
 	snapshotEveryBytes = 64 << 20
-	replayBytes        = 1 << 20
+	replayBytes        = 128 << 10 // small: fresh memory costs more than calls
 )
 
 // producers is the idempotence of one partition. It is guarded by Partition.appending.
