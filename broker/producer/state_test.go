@@ -125,6 +125,7 @@ func FuzzReadSnapshot(f *testing.F) {
 		}
 	}
 	f.Add(l.state.AppendSnapshot(nil))
+	f.Add(run("1 2 a2 3 a3 . c1 4").AppendSnapshot(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := ReadSnapshot(b)
 		if err != nil {

@@ -47,3 +47,14 @@ func TestParseMarkerRefuses(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseMarker(f *testing.F) {
+	f.Add(AppendMarker(nil, 1, 2, Marker{Commit: true, CoordinatorEpoch: 3}, 4))
+	f.Add(AppendMarker(nil, 1, 2, Marker{}, 4))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, ok, err := ParseMarker(b)
+		if err != nil && ok {
+			t.Errorf("%+v in spite of %v", m, err)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -59,6 +60,9 @@ func decode(key, value []byte) (id string, m *metadata, err error) {
 	if version, ok := versionOf(value); !ok || version > valueVersion {
 		return "", nil, fmt.Errorf("%w: value of %d bytes with version %d, at most %d is known", errForeignRecord, len(value), version, valueVersion)
 	}
+	if !wellFormed(value) {
+		return "", nil, fmt.Errorf("%w: value of %d bytes is malformed", errForeignRecord, len(value))
+	}
 	v := kmsg.NewTxnMetadataValue()
 	if err := v.ReadFrom(value); err != nil {
 		return "", nil, fmt.Errorf("%w: value: %w", errForeignRecord, err)
@@ -91,6 +95,30 @@ func decode(key, value []byte) (id string, m *metadata, err error) {
 		}
 	}
 	return k.TransactionalID, m, nil
+}
+
+// wellFormed walks a value of a flexible version, whose counts kmsg takes at their word.
+func wellFormed(value []byte) bool {
+	if version, _ := versionOf(value); version < 1 {
+		return true
+	}
+	r := kbin.Reader{Src: value}
+	r.Span(2 + 8 + 2 + 4 + 1) // up to the state
+	for topics := r.CompactArrayLen(); topics > 0 && r.Ok(); topics-- {
+		r.Span(int(r.Uvarint()) - 1) // name
+		r.Span(4 * max(0, int(r.CompactArrayLen())))
+		skipTags(&r)
+	}
+	r.Span(8 + 8) // times
+	skipTags(&r)
+	return r.Ok() && len(r.Src) == 0
+}
+
+func skipTags(r *kbin.Reader) {
+	for tags := r.Uvarint(); tags > 0 && r.Ok(); tags-- {
+		r.Uvarint()
+		r.Span(int(r.Uvarint()))
+	}
 }
 
 func versionOf(b []byte) (version int16, ok bool) {

@@ -244,3 +244,24 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 	}
 }
+
+func FuzzDecode(f *testing.F) {
+	add := func(key, value []byte) { f.Add(key, value) }
+	m := newMetadata()
+	m = m.initialize(5, NoProducer, time.Second, time.UnixMilli(9))
+	add(encode("id", &m))
+	m, _, _ = m.add(m.producer, []Partition{{Topic: "a", Partition: 1}, {Topic: "a", Partition: 2}, {Topic: "b", Partition: 0}}, V2, time.UnixMilli(10))
+	add(encode("id", &m))
+	m = m.prepare(true, true, 77, time.UnixMilli(11))
+	add(encode("id", &m))
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		id, m, err := decode(key, value)
+		if err != nil || m == nil {
+			return
+		}
+		again, back, err := decode(encode(id, m))
+		if err != nil || again != id || back.producer != m.producer || back.state != m.state || len(back.partitions) != len(m.partitions) {
+			t.Errorf("%q %+v, stored and read %q %+v, %v", id, m, again, back, err)
+		}
+	})
+}

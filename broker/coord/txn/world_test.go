@@ -43,17 +43,17 @@ func openWorld(t *testing.T, fs vfs.FS, o Options) (w *world, err error) {
 	w = &world{t: t}
 	ctx := context.Background()
 	if w.topics, err = topic.Open(ctx, topic.Options{FS: fs, Dir: "/data"}); err != nil {
-		return nil, err
+		return w, err
 	}
 	for _, name := range []string{"a", "b"} {
 		if _, ok := w.topics.Lookup(name); !ok {
 			if _, err := w.topics.Create(ctx, name, 1, nil); err != nil {
-				return nil, err
+				return w, err
 			}
 		}
 	}
 	if w.groups, err = group.Open(ctx, group.Options{Topics: w.topics, JournalPartitions: 1}); err != nil {
-		return nil, err
+		return w, err
 	}
 	o.Topics, o.Offsets, o.JournalPartitions = w.topics, w.groups, 1
 	w.c, err = Open(ctx, o)
@@ -70,8 +70,10 @@ func (w *world) close() error {
 	if w.groups != nil {
 		err = w.groups.Close(ctx)
 	}
-	if e := w.topics.Close(ctx); e != nil {
-		err = e
+	if w.topics != nil {
+		if e := w.topics.Close(ctx); e != nil {
+			err = e
+		}
 	}
 	return err
 }
