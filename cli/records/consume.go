@@ -13,6 +13,7 @@ import (
 	"github.com/millstream-io/millstream/cli/stream"
 	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/millstream-io/millstream/cli/topic"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
@@ -158,10 +159,25 @@ func (o *consumeOptions) run(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), command.ErrOutClosed) {
 		return nil
 	}
+	if err == nil {
+		o.tellHeldBack(ctx, client, &request)
+	}
 	if o.pattern != nil {
 		o.env.Notef("%d of %s matched\n", o.matched, terminal.Count(o.scanned, "record"))
 	}
 	return o.explain(err)
+}
+
+// tellHeldBack says that there are records which are not shown yet: a person
+// who has just seen them written would look for them.
+func (o *consumeOptions) tellHeldBack(ctx context.Context, client *kgo.Client, r *stream.Request) {
+	if o.env.JSON || o.follow || r.Isolation == stream.ReadUncommitted || r.Until != nil || (o.count > 0 && o.matched == o.count) {
+		return
+	}
+	// Without an answer there is only no remark.
+	if n, err := stream.HeldBack(ctx, kadm.NewClient(client), o.topic, r.Partition); err == nil && n > 0 {
+		o.env.Notef("%s more behind an open transaction: millstream txn producers %s --open\n", terminal.Count(n, "offset"), o.topic)
+	}
 }
 
 // visitor prints the records that match, up to --count.

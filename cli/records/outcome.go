@@ -15,7 +15,7 @@ import (
 )
 
 // explain says why records were not written: in the broker's own words if it refused them, else that it does not answer.
-func (o *produceOptions) explain(client *kgo.Client, p *delivery) error {
+func (o *produceOptions) explain(ctx context.Context, client *kgo.Client, p *delivery) error {
 	what := fmt.Sprintf("%s of topic %q not written", terminal.Count(p.lost(), "record"), o.topic)
 	first := p.failure()
 	var refusal *kerr.Error
@@ -23,7 +23,7 @@ func (o *produceOptions) explain(client *kgo.Client, p *delivery) error {
 	case errors.Is(first, kerr.UnknownTopicOrPartition):
 		return command.NotFoundf("topic %q does not exist", o.topic).WithFix("create it: millstream topic create %s", o.topic)
 	case errors.Is(first, kerr.KafkaStorageError):
-		return o.explainStorage(client, what)
+		return o.explainStorage(ctx, client, what)
 	case errors.As(first, &refusal):
 		return o.brokers.Explain(first, what)
 	case p.stalled(), errors.Is(first, kgo.ErrRecordRetries), errors.Is(first, kgo.ErrRecordTimeout):
@@ -43,10 +43,10 @@ func (o *produceOptions) explain(client *kgo.Client, p *delivery) error {
 const fullBytes = 16 << 20
 
 // explainStorage finds out whether it is a full disk for which the broker cannot write.
-func (o *produceOptions) explainStorage(client *kgo.Client, what string) error {
+func (o *produceOptions) explainStorage(ctx context.Context, client *kgo.Client, what string) error {
 	err := command.Failedf("%s: the broker cannot write to its disk: %s", what, kerr.KafkaStorageError.Message).
 		WithFix("the server's log names the file and the reason")
-	ctx, cancel := context.WithTimeout(context.Background(), connect.RequestTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connect.RequestTimeout)
 	defer cancel()
 	brokers, askErr := kadm.NewClient(client).DescribeAllLogDirs(ctx, nil)
 	if askErr != nil {

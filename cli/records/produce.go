@@ -173,7 +173,7 @@ func (o *produceOptions) run(ctx context.Context) error {
 	}
 	o.summary(p)
 	if p.failure() != nil || p.stalled() {
-		return o.explain(client, p)
+		return o.explain(ctx, client, p)
 	}
 	return inputErr
 }

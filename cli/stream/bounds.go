@@ -114,3 +114,24 @@ func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.Topic
 	t := topics[topic]
 	return t, t.Err
 }
+
+// HeldBack counts the offsets of a topic, or of one partition, that lie behind
+// the beginning of an open transaction, where read_committed does not go yet.
+func HeldBack(ctx context.Context, admin *kadm.Client, topic string, partition int32) (int64, error) {
+	stable, err := admin.ListCommittedOffsets(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	for p, end := range ends[topic] {
+		last, ok := stable.Lookup(topic, p)
+		if ok && end.Err == nil && last.Err == nil && (partition == AllPartitions || partition == p) {
+			n += max(0, end.Offset-last.Offset)
+		}
+	}
+	return n, nil
+}

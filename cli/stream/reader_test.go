@@ -206,6 +206,37 @@ func TestReadEnds(t *testing.T) {
 	})
 }
 
+func TestHeldBack(t *testing.T) {
+	f := start(t, 2)
+	f.write(t, 0, "a 7:b c")
+	f.write(t, 1, "8:a commit:8")
+	admin := kadm.NewClient(f.client(t))
+	for partition, want := range map[int32]int64{stream.AllPartitions: 2, 0: 2, 1: 0} {
+		if n, err := stream.HeldBack(t.Context(), admin, "notes", partition); n != want || err != nil {
+			t.Errorf("partition %d: %d, %v; want %d", partition, n, err, want)
+		}
+	}
+}
+
+// A broker that goes away in the middle ends the reading with an error, not never.
+func TestReadEndsWithTheBroker(t *testing.T) {
+	f := start(t, 1)
+	f.write(t, 0, strings.Repeat(strings.Repeat("x", 500_000)+" ", 60))
+	client := f.client(t, append(stream.Options(), kgo.RetryTimeout(time.Second), kgo.RequestRetries(2))...)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	read := 0
+	err := stream.Read(ctx, client, stream.Request{Topic: "notes", Partition: stream.AllPartitions}, func(*kgo.Record) error {
+		if read++; read == 1 {
+			return f.Close(ctx)
+		}
+		return nil
+	})
+	if err == nil || ctx.Err() != nil || read >= 60 {
+		t.Errorf("%v after %d records", err, read)
+	}
+}
+
 func TestReadLast(t *testing.T) {
 	f := start(t, 3)
 	f.write(t, 0, "a@10 b@30 c@50 7:x@60 abort:7")
