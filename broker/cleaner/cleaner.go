@@ -10,11 +10,13 @@
 // Compaction works on sealed segments of logs whose policy says so. A record
 // is dropped when a later one has its key; a tombstone (null value) is kept
 // for delete.retention.ms after the compaction that first met it, so that
-// readers who are behind learn of the deletion. Offsets never change. Kept
-// as they are: control batches, batches of transactions, the last batch of
-// each producer id (without its records if none is left, so that its
-// sequence numbers survive), and the active segment. A record without a key
-// has no place in a compacted log and is dropped.
+// readers who are behind learn of the deletion. Offsets never change. A record
+// of a transaction counts once its marker says that it was committed; what was
+// aborted is dropped; from the first transaction on that is still open nothing
+// is touched. Kept as they are: the markers, the last batch of each producer
+// id (without its records if none is left, so that its sequence numbers
+// survive), and the active segment. A record without a key has no place in a
+// compacted log and is dropped.
 //
 // A crash at any moment leaves the log as it was or as it was to become: see
 // commitlog.Log.RewriteSegment and AdvanceStart.

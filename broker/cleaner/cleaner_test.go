@@ -241,12 +241,10 @@ func TestCompactionKeeps(t *testing.T) {
 	}
 	pairs(t, l, producer(7, 0, false), "a=1")
 	pairs(t, l, producer(7, 1, false), "a=2", "a=3") // the producer's last batch: emptied, not removed
-	pairs(t, l, producer(8, 0, true), "a=4")         // of a transaction: kept
-	pairs(t, l, func(w *record.Builder) { w.SetProducer(8, 0, -1, true); w.SetControl() }, "commit=x")
 	pairs(t, l, nil, "a=5")
 	roll(t, l)
 	clean(t, c, l)
-	expect(t, l, "1-2", "3:a=4", "4:commit=x", "5:a=5")
+	expect(t, l, "1-2", "3:a=5")
 	l.Close(t.Context())
 }
 

@@ -21,11 +21,12 @@ type keyHash [2]uint64
 
 // view is what a compaction knows of a log before it rewrites anything.
 type view struct {
-	last      map[keyHash]int64 // offset of the last record of a key, among the dirty segments
-	producers map[int64]int64   // last offset of each producer id's last batch
-	to        int64             // records from here on were not looked at
-	now       int64             // ms
-	horizon   int64             // ms: how long tombstones met now for the first time are kept
+	last         map[keyHash]int64 // offset of the last record of a key, among the dirty segments
+	producers    map[int64]int64   // last offset of each producer id's last batch
+	transactions transactions
+	to           int64 // what lies from here on stays as it is, and drops nothing before
+	now          int64 // ms
+	horizon      int64 // ms: how long tombstones met now for the first time are kept
 }
 
 // compact rewrites the sealed segments of a log if enough of it is dirty.
@@ -36,14 +37,18 @@ func (c *Cleaner) compact(ctx context.Context, l *commitlog.Log, config commitlo
 		return nil
 	}
 	v := view{
-		last:      map[keyHash]int64{},
-		producers: map[int64]int64{},
-		now:       now.UnixMilli(),
-		horizon:   now.Add(config.TombstoneAge).UnixMilli(),
+		last:         map[keyHash]int64{},
+		producers:    map[int64]int64{},
+		transactions: newTransactions(),
+		now:          now.UnixMilli(),
+		horizon:      now.Add(config.TombstoneAge).UnixMilli(),
 	}
 	dirty := max(segments[firstDirty].BaseOffset, c.progress[l])
 	if err := c.look(ctx, l, segments, dirty, &v); err != nil {
 		return err
+	}
+	if v.to <= dirty {
+		return nil // all that is new waits for the end of a transaction
 	}
 	for _, s := range segments {
 		if s.BaseOffset >= v.to {
@@ -98,7 +103,8 @@ func due(segments []commitlog.SegmentInfo, config commitlog.Config) bool {
 var errMapFull = errors.New("the key map is full")
 
 // look takes down the last offset of each key from offset dirty on, as far as
-// the memory goes, and the last batch of each producer in all of them.
+// the memory goes and up to the first transaction that is still open, and the
+// last batch of each producer and the aborted transactions in all of them.
 func (c *Cleaner) look(ctx context.Context, l *commitlog.Log, segments []commitlog.SegmentInfo, dirty int64, v *view) error {
 	end := segments[len(segments)-1].NextOffset
 	v.to = end
@@ -107,26 +113,42 @@ func (c *Cleaner) look(ctx context.Context, l *commitlog.Log, segments []commitl
 		if err != nil {
 			return err
 		}
-		if h.ProducerID >= 0 {
+		if h.ProducerID >= 0 && !h.Control() {
 			v.producers[h.ProducerID] = h.LastOffset()
 		}
-		if h.BaseOffset < dirty || h.Control() || h.Transactional() {
+		if h.Control() {
+			return v.transactions.end(&h, batch, v.last)
+		}
+		last := v.last
+		if h.Transactional() {
+			last = v.transactions.keys(&h)
+		}
+		if h.BaseOffset < dirty {
 			return nil
 		}
-		if len(v.last)+int(h.Count) > c.o.MaxKeys && len(v.last) > 0 {
+		if known := len(v.last) + v.transactions.pending; known+int(h.Count) > c.o.MaxKeys && known > 0 {
 			v.to = h.BaseOffset
 			return errMapFull
 		}
-		return c.eachRecord(batch, func(r *record.Record) {
+		before := len(last)
+		err = c.eachRecord(batch, func(r *record.Record) {
 			if r.Key != nil {
-				v.last[c.hash(r.Key)] = r.Offset
+				last[c.hash(r.Key)] = r.Offset
 			}
 		})
+		if h.Transactional() {
+			v.transactions.pending += len(last) - before
+		}
+		return err
 	})
-	if errors.Is(err, errMapFull) {
-		return nil
+	full := errors.Is(err, errMapFull)
+	if err != nil && !full {
+		return err
 	}
-	return err
+	if open := v.transactions.firstOpen(v.to); open > dirty || !full {
+		v.to = open
+	} // else a transaction has more keys than fit in memory: they count for nothing, and all its records stay
+	return nil
 }
 
 func (c *Cleaner) hash(key []byte) keyHash {
@@ -159,7 +181,7 @@ func (c *Cleaner) filter(dst, batch []byte, v *view) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if h.BaseOffset >= v.to || h.Control() || h.Transactional() {
+	if h.BaseOffset >= v.to || h.Control() {
 		return append(dst, batch...), nil
 	}
 	seen, kept, tombstones := 0, 0, 0
@@ -202,10 +224,10 @@ func (c *Cleaner) filter(dst, batch []byte, v *view) ([]byte, error) {
 
 // keeps reports whether a record stays. h is the header of its batch as it was found.
 func (c *Cleaner) keeps(v *view, h *record.Header, r *record.Record) bool {
-	if r.Key == nil {
+	if r.Key == nil || (h.Transactional() && v.transactions.aborted(h.ProducerID, r.Offset)) {
 		return false
 	}
-	if last, ok := v.last[c.hash(r.Key)]; ok && last > r.Offset {
+	if last, ok := v.last[c.hash(r.Key)]; ok && last > r.Offset && last < v.to {
 		return false
 	}
 	if r.Value != nil {
