@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/coord/txn"
@@ -78,6 +80,9 @@ func (s *Service) commitInTransaction(ctx context.Context, req *kmsg.TxnOffsetCo
 		wait, err = s.Groups.CommitInTransaction(id, p.ID, p.Epoch, offsets)
 		return err
 	})
+	if req.Version < txnOffsetTopicID && errors.Is(err, group.ErrStaleEpoch) {
+		err = fmt.Errorf("%w: %v", group.ErrIllegalGeneration, err) // all that these versions know
+	}
 	if err != nil {
 		return abortable(err, req.Version, txnOffsetAbortable, 0)
 	}
