@@ -50,7 +50,6 @@ func produce(t *testing.T, input io.Reader, args ...string) (stdout, stderr stri
 // A broker that answers is not one that cannot be reached: what it answers is told.
 func TestProduceTellsWhyTheBrokerRefuses(t *testing.T) {
 	t.Run("a full disk", func(t *testing.T) {
-		t.Parallel()
 		fs := vfs.NewMem()
 		address := serve(t, fs)
 		if _, errs, code := produce(t, strings.NewReader("one\n"), "notes", "--brokers", address); code != 0 {
@@ -72,7 +71,6 @@ func TestProduceTellsWhyTheBrokerRefuses(t *testing.T) {
 		}
 	})
 	t.Run("a broken disk", func(t *testing.T) {
-		t.Parallel()
 		var broken atomic.Bool
 		fs := &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
 			if broken.Load() && op.Kind == vfs.OpSync {
