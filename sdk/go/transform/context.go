@@ -46,61 +46,72 @@ type Context struct {
 }
 
 // Emit writes r to the first output. Its slices are copied.
-func (c *Context) Emit(r Record) { c.emit(0, &r) }
+func (c *Context) Emit(r Record) {
+	if !c.write(0, &r) {
+		c.writeElse(0, &r)
+	}
+}
 
 // EmitTo writes r to an output that was looked up by Setup.Output. Its slices
 // are copied. A record that cannot be written (no such output, a negative event
 // time) rejects the record at hand.
-func (c *Context) EmitTo(output Output, r Record) { c.emit(uint32(output), &r) }
+func (c *Context) EmitTo(output Output, r Record) {
+	if !c.write(uint32(output), &r) {
+		c.writeElse(uint32(output), &r)
+	}
+}
 
-// emit is kept out of the caller, and what is rare is kept out of emit: TinyGo
-// clears, in each call of a function, room for all the pointers that it holds anywhere.
+// write is the way of nearly every record. It calls nothing that could allocate
+// or panic: TinyGo would clear and fill, in each call, room for all the pointers
+// it holds. What is rare is left to writeElse.
 //
 //go:noinline
-func (c *Context) emit(output uint32, r *Record) {
-	if c.failed {
-		return
-	}
-	kindFlagsOutput := flat.KindRecord | output<<16
-	timestamp := int64(0)
+func (c *Context) write(output uint32, r *Record) bool {
+	// TinyGo asks no pointer that was converted whether it is nil.
+	c, r = (*Context)(unsafe.Pointer(c)), (*Record)(unsafe.Pointer(r))
+	h := flat.OutputHeader{KindFlagsOutput: flat.KindRecord | output<<16}
 	if r.Timestamp != 0 && r.Timestamp != c.original {
-		kindFlagsOutput |= flat.FlagTimestamp << 8
-		timestamp = r.Timestamp
+		h.KindFlagsOutput |= flat.FlagTimestamp << 8
+		h.Timestamp = r.Timestamp
 	}
-	if output >= uint32(len(c.outputs)) || timestamp < 0 {
+	size := flat.OutputHeaderBytes + len(r.Key) + len(r.Value) + len(r.Headers.flat)
+	if c.failed || output >= uint32(len(c.outputs)) || h.Timestamp < 0 || size > len(c.area)-c.used {
+		return false
+	}
+	h.Size, h.Index = uint32(size), c.index
+	h.KeyLength, h.ValueLength, h.HeaderCount = flat.Length(r.Key), flat.Length(r.Value), uint32(r.Headers.count)
+	flat.StoreOutput(flat.Rest(c.area, c.used), &h, r.Key, r.Value, r.Headers.flat)
+	c.used += size
+	return true
+}
+
+// writeElse does what write cannot: it refuses, makes room, or hands an entry
+// that is larger than the area over by itself.
+//
+//go:noinline
+func (c *Context) writeElse(output uint32, r *Record) {
+	switch {
+	case c.failed:
+		return
+	case output >= uint32(len(c.outputs)), r.Timestamp < 0 && r.Timestamp != c.original:
 		c.refuse(output)
 		return
 	}
 	size := flat.OutputHeaderBytes + len(r.Key) + len(r.Value) + len(r.Headers.flat)
-	if size > len(c.area)-c.used && !c.makeRoom(size) {
-		c.fill(c.large[:size], kindFlagsOutput, timestamp, r)
-		c.host.flush(c.large[:size])
+	if c.makeRoom(size) {
+		c.write(output, r)
 		return
 	}
-	c.fill(c.area[c.used:c.used+size], kindFlagsOutput, timestamp, r)
-	c.used += size
-}
-
-// fill writes the entry of r, which is as long as b.
-func (c *Context) fill(b []byte, kindFlagsOutput uint32, timestamp int64, r *Record) {
-	flat.Store32(b, 0, uint32(len(b)))
-	flat.Store32(b, 4, kindFlagsOutput)
-	flat.Store32(b, 8, c.index)
-	flat.Store32(b, 12, flat.Length(r.Key))
-	flat.Store32(b, 16, flat.Length(r.Value))
-	flat.Store32(b, 20, uint32(r.Headers.count))
-	flat.Store64(b, 24, uint64(timestamp))
-	// A copy of nothing costs a call all the same.
-	at := flat.OutputHeaderBytes
-	if len(r.Key) > 0 {
-		at += copy(b[at:], r.Key)
+	h := flat.OutputHeader{
+		Size: uint32(size), KindFlagsOutput: flat.KindRecord | output<<16, Index: c.index,
+		KeyLength: flat.Length(r.Key), ValueLength: flat.Length(r.Value), HeaderCount: uint32(r.Headers.count),
 	}
-	if len(r.Value) > 0 {
-		at += copy(b[at:], r.Value)
+	if r.Timestamp != 0 && r.Timestamp != c.original {
+		h.KindFlagsOutput |= flat.FlagTimestamp << 8
+		h.Timestamp = r.Timestamp
 	}
-	if len(r.Headers.flat) > 0 {
-		copy(b[at:], r.Headers.flat)
-	}
+	flat.StoreOutput(c.large[:size], &h, r.Key, r.Value, r.Headers.flat)
+	c.host.flush(c.large[:size])
 }
 
 // refuse rejects the record at hand because of one that cannot be written.

@@ -42,17 +42,17 @@ func (g *guest) process(block []byte) (records uint32, entries int) {
 	c.used = 0
 	at := flat.BatchHeaderBytes
 	for i := uint32(0); i < count; i++ {
-		size := int(flat.Load32(block, at))
-		b := block[at : at+size : at+size]
-		at += size
+		h := flat.LoadRecordHeader(block[at:])
+		b := block[at : at+int(h.Size)]
+		at += int(h.Size)
 		c.index, c.mark, c.failed = i, c.used, false
-		c.original = int64(flat.Load64(b, 24))
+		c.original = h.Timestamp
 		c.arena.buf = c.arena.buf[:0]
-		r := Record{Timestamp: c.original, Offset: int64(flat.Load64(b, 16))}
+		r := Record{Timestamp: h.Timestamp, Offset: h.Offset}
 		body := flat.RecordHeaderBytes
-		r.Key, body = flat.Take(b, body, flat.Load32(b, 4))
-		r.Value, body = flat.Take(b, body, flat.Load32(b, 8))
-		r.Headers = Headers{flat: b[body:], count: int(flat.Load32(b, 12)), arena: &c.arena}
+		r.Key, body = flat.Take(b, body, h.KeyLength)
+		r.Value, body = flat.Take(b, body, h.ValueLength)
+		r.Headers = Headers{flat: b[body:len(b):len(b)], count: int(h.HeaderCount), arena: &c.arena}
 		if err := g.onRecord(c, r); err != nil || c.failed {
 			c.verdict(err)
 		}

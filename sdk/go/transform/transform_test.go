@@ -72,6 +72,23 @@ func TestEventTimeIsKeptUnlessSet(t *testing.T) {
 	}
 }
 
+// A record without an event time (-1, as Kafka has it) passes unchanged, however full the output area is.
+func TestNegativeEventTimeOfAnInputIsNoFault(t *testing.T) {
+	for _, area := range []int{64 << 10, 150, 64} {
+		got := transformtest.Run(t, transformtest.Options{
+			OutputAreaBytes: area,
+			OnRecord: func(c *transform.Context, r transform.Record) error {
+				c.Emit(r)
+				c.Emit(r)
+				return nil
+			},
+		}, transform.Record{Timestamp: -1, Value: make([]byte, 100)})
+		if len(got.Outputs) != 2 || len(got.Rejects) != 0 || got.Outputs[1].Record.Timestamp != -1 {
+			t.Errorf("area of %d bytes: got %+v", area, got)
+		}
+	}
+}
+
 func TestRejectsDropWhatWasEmitted(t *testing.T) {
 	// An area of 100 bytes is flushed after two entries: rejects must reach back.
 	for _, areaBytes := range []int{100, 40, 1, 64 << 10} {

@@ -23,6 +23,18 @@ const (
 // Null is the length of a null key or value.
 const Null = ^uint32(0)
 
+// RecordHeader is the fixed part of a record.
+type RecordHeader struct {
+	Size, KeyLength, ValueLength, HeaderCount uint32
+	Offset, Timestamp                         int64
+}
+
+// OutputHeader is the fixed part of an output entry.
+type OutputHeader struct {
+	Size, KindFlagsOutput, Index, KeyLength, ValueLength, HeaderCount uint32
+	Timestamp                                                         int64
+}
+
 // Length is the length field of a key or value: nil is null.
 func Length(p []byte) uint32 {
 	if p == nil {
