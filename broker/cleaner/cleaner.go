@@ -13,9 +13,9 @@
 // readers who are behind learn of the deletion. Offsets never change. A record
 // of a transaction counts once its marker says that it was committed; what was
 // aborted is dropped; from the first transaction on that is still open nothing
-// is touched. Kept as they are: the markers, the last batch of each producer
-// id (without its records if none is left, so that its sequence numbers
-// survive), and the active segment. A record without a key has no place in a
+// is touched. A marker of which nothing else is left goes like a tombstone.
+// Kept as they are: the last batch of each producer id (without its records if
+// none is left, so that its sequence numbers survive) and the active segment. A record without a key has no place in a
 // compacted log and is dropped.
 //
 // A crash at any moment leaves the log as it was or as it was to become: see

@@ -181,8 +181,11 @@ func (c *Cleaner) filter(dst, batch []byte, v *view) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if h.BaseOffset >= v.to || h.Control() {
+	if h.BaseOffset >= v.to {
 		return append(dst, batch...), nil
+	}
+	if h.Control() {
+		return c.filterMarker(dst, batch, h, v)
 	}
 	seen, kept, tombstones := 0, 0, 0
 	err = c.eachRecord(batch, func(r *record.Record) {
@@ -219,6 +222,21 @@ func (c *Cleaner) filter(dst, batch []byte, v *view) ([]byte, error) {
 			c.build.AppendAt(r)
 		}
 	})
+	return c.build.Finish(), err
+}
+
+// filterMarker keeps a marker for as long as it is needed, and for the time of a tombstone after that.
+func (c *Cleaner) filterMarker(dst, batch []byte, h record.Header, v *view) ([]byte, error) {
+	horizon, met := h.DeleteHorizon()
+	switch {
+	case !v.transactions.hollow[h.BaseOffset], met && v.now <= horizon:
+		return append(dst, batch...), nil
+	case met:
+		return dst, nil
+	}
+	h.SetDeleteHorizon(v.horizon)
+	c.build.ResetFrom(dst, h)
+	err := c.eachRecord(batch, c.build.AppendAt)
 	return c.build.Finish(), err
 }
 

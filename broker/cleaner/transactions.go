@@ -8,10 +8,12 @@ import (
 
 // transactions are those that a compaction meets. A key written in one counts
 // only once the marker says that it was committed; what was aborted is
-// dropped. The markers themselves stay.
+// dropped. A marker stays until nothing of its transaction is left, and then
+// as long as a tombstone.
 type transactions struct {
 	open    map[int64]*openTransaction // by producer id
 	over    map[int64][]span           // the aborted ones, by producer id, in order
+	hollow  map[int64]bool             // offsets of markers of which nothing else is left
 	pending int                        // keys of open ones
 }
 
@@ -24,7 +26,7 @@ type openTransaction struct {
 type span struct{ first, marker int64 }
 
 func newTransactions() transactions {
-	return transactions{open: map[int64]*openTransaction{}, over: map[int64][]span{}}
+	return transactions{open: map[int64]*openTransaction{}, over: map[int64][]span{}, hollow: map[int64]bool{}}
 }
 
 // keys returns the keys of the transaction that a batch belongs to; the first batch begins it.
@@ -45,7 +47,8 @@ func (t *transactions) end(h *record.Header, batch []byte, last map[keyHash]int6
 	}
 	x := t.open[h.ProducerID]
 	if x == nil {
-		return nil // its records have been compacted away
+		t.hollow[h.BaseOffset] = true
+		return nil
 	}
 	delete(t.open, h.ProducerID)
 	t.pending -= len(x.keys)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -63,6 +64,43 @@ func TestCompactionOfTransactions(t *testing.T) {
 	pairs(t, l, nil, "c=4", "d=4")
 	step("the producer's last batch is emptied, for its sequence", "2:a=2 3:b=2 9-9 11:c=4 12:d=4")
 	l.Close(t.Context())
+}
+
+// A marker stays while anything of its transaction does, then as long as a tombstone.
+func TestMarkersGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, vfs.NewMem(), commitlog.Config{Compact: true, MinDirtyRatio: 1e-9, TombstoneAge: time.Hour})
+		c := New(Options{})
+		round := func(markers int, want string) {
+			t.Helper()
+			roll(t, l)
+			clean(t, c, l)
+			if all := content(t, l); len(all)-len(strings.Fields(withoutMarkers(t, l))) != markers || withoutMarkers(t, l) != want {
+				t.Fatalf("log holds %q, want %s and %d markers", all, want, markers)
+			}
+		}
+		pairs(t, l, within(7, 0), "a=1", "b=1")
+		mark(t, l, 7, true)
+		round(1, "0:a=1 1:b=1")
+		pairs(t, l, within(7, 2), "a=2")
+		mark(t, l, 7, true)
+		round(2, "1:b=1 3:a=2")
+		pairs(t, l, nil, "b=3")
+		round(2, "3:a=2 5:b=3")   // the first transaction has gone with this round
+		time.Sleep(2 * time.Hour) // bubble
+		pairs(t, l, nil, "c=4")
+		round(2, "3:a=2 5:b=3 6:c=4") // first met without its transaction
+		time.Sleep(50 * time.Minute)  // bubble
+		pairs(t, l, nil, "c=5")
+		round(2, "3:a=2 5:b=3 7:c=5")
+		time.Sleep(20 * time.Minute) // bubble
+		pairs(t, l, nil, "c=6")
+		round(1, "3:a=2 5:b=3 8:c=6")
+		if end := l.Bounds().End; end != 9 {
+			t.Errorf("the log ends at %d", end)
+		}
+		l.Close(t.Context())
+	})
 }
 
 // historian writes transactions and remembers what readers of committed records must find at the end.
@@ -176,7 +214,8 @@ func (h *historian) got() map[string]string {
 func TestTransactionsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mem := vfs.NewMem()
-		config := commitlog.Config{Compact: true, MinDirtyRatio: 0.01, TombstoneAge: time.Hour, SegmentBytes: 500}
+		config := commitlog.Config{Compact: true, MinDirtyRatio: 0.01, SegmentBytes: 500,
+			TombstoneAge: time.Duration(rapid.SampledFrom([]time.Duration{1, time.Hour}).Draw(t, "age"))} // of markers, too
 		h := &historian{T: t, log: open(t, mem, config), open: map[int64]bool{}}
 		c := New(Options{MaxKeys: rapid.IntRange(1, 20).Draw(t, "max keys")})
 		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {

@@ -25,7 +25,7 @@ const maxFetchWait = 5 * time.Minute
 // From v7 on a session (KIP-227) saves naming all partitions in every request
 // and those without news in every answer.
 //
-// Omitted: followers and preferred replicas; aborted transactions (there are none).
+// Omitted: followers and preferred replicas.
 func (s *Service) fetch(ctx context.Context, c *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.FetchRequest)
 	f := s.planFetch(c, req)
