@@ -26,7 +26,7 @@ var kafkaCodes = []struct {
 	{kerr.GroupSubscribedToTopic, command.CodeConflict, "stop the members that read the topic first; a deployment: millstream pause NAME"},
 	{kerr.TransactionalIDNotFound, command.CodeNotFound, "see what there is: millstream txn list"},
 	{kerr.ConcurrentTransactions, command.CodeConflict, "the transaction before it is still being ended: try again in a moment"},
-	{kerr.InvalidTopicException, command.CodeUsage, "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"},
+	{kerr.InvalidTopicException, command.CodeUsage, "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -, and is not one that the server keeps for itself"},
 	{kerr.InvalidPartitions, command.CodeUsage, "the number of partitions is at least 1 and cannot shrink"},
 	{kerr.InvalidReplicationFactor, command.CodeUsage, ""},
 	{kerr.InvalidConfig, command.CodeUsage, ""},

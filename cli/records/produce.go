@@ -3,6 +3,9 @@ package records
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +13,8 @@ import (
 	"github.com/millstream-io/millstream/cli/connect"
 	"github.com/millstream-io/millstream/cli/stream"
 	"github.com/millstream-io/millstream/cli/topic"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 )
@@ -154,6 +159,9 @@ func (o *produceOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
+	if err := o.checkPartition(ctx, client); err != nil {
+		return err
+	}
 	if o.transactional {
 		if err := client.BeginTransaction(); err != nil {
 			return o.brokers.Explain(err, "begin a transaction")
@@ -176,6 +184,24 @@ func (o *produceOptions) run(ctx context.Context) error {
 		return o.explain(ctx, client, p)
 	}
 	return inputErr
+}
+
+// checkPartition finds out before anything is read that --partition does not exist; a topic that does not may be created.
+func (o *produceOptions) checkPartition(ctx context.Context, client *kgo.Client) error {
+	if o.partition < 0 {
+		return nil
+	}
+	partitions, err := stream.Partitions(ctx, kadm.NewClient(client), o.topic)
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return nil
+	case err != nil:
+		return o.brokers.Explain(err, fmt.Sprintf("topic %q", o.topic))
+	case !slices.Contains(partitions, int32(o.partition)):
+		return command.NotFoundf("topic %q has no partition %d", o.topic, o.partition).
+			WithFix("its partitions are 0 to %d; add some: millstream topic alter %s --partitions %d", len(partitions)-1, o.topic, o.partition+1)
+	}
+	return nil
 }
 
 // send reads lines until their end, the end of ctx or the first failure.

@@ -2,7 +2,7 @@ package topic
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -122,15 +122,15 @@ func (o *deleteRecordsOptions) delete(ctx context.Context, client *kadm.Client, 
 	if err != nil {
 		return err
 	}
-	var errs []error
 	for i := range changes {
 		r, ok := responses.Lookup(o.name, changes[i].Partition)
-		if !ok {
-			errs = append(errs, command.Failedf("partition %d: the broker did not answer for it", changes[i].Partition))
-			continue
+		switch {
+		case !ok:
+			return command.Failedf("partition %d: the broker did not answer for it", changes[i].Partition)
+		case r.Err != nil:
+			return fmt.Errorf("partition %d: %w", changes[i].Partition, r.Err)
 		}
 		changes[i].After = r.LowWatermark
-		errs = append(errs, r.Err)
 	}
-	return errors.Join(errs...)
+	return nil
 }
