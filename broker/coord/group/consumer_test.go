@@ -576,7 +576,12 @@ func TestConsumersAtRandom(t *testing.T) {
 				case 3:
 					time.Sleep(time.Duration(r.IntN(20)) * time.Second)
 				case 4:
-					w = w.restarted()
+					before := w.members()
+					w.close()
+					w.journal.compact(r.IntN(2) == 0)
+					if w = w.restarted(); w.members() != before {
+						t.Fatalf("seed %d: there were %s, and %s after a restart", seed, before, w.members())
+					}
 				case 5:
 					m.stubborn = !m.stubborn
 				default:

@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -228,6 +229,39 @@ func (w *audience) describe() ConsumerDescription {
 		w.t.Fatalf("describe: %v", err)
 	}
 	return d
+}
+
+// members are the members and where they are, as text.
+func (w *audience) members() string {
+	g := w.c.groups[groupName]
+	if g == nil || g.consumer == nil {
+		return "none"
+	}
+	text := fmt.Sprint(g.consumer.epoch, g.consumer.assignEp)
+	for _, id := range slices.Sorted(maps.Keys(g.consumer.members)) {
+		m := g.consumer.members[id]
+		text += fmt.Sprint(" ", id, m.memberAssignment, m.target)
+	}
+	return text
+}
+
+// compact leaves of each key the last record, as the cleaner does, and without tombstones if it has come that far.
+func (j *memJournal) compact(dropTombstones bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i, log := range j.logs {
+		last := map[string]int{}
+		for at, r := range log {
+			last[string(r[0])] = at
+		}
+		var kept [][2][]byte
+		for at, r := range log {
+			if last[string(r[0])] == at && (r[1] != nil || !dropTombstones) {
+				kept = append(kept, r)
+			}
+		}
+		j.logs[i], j.durable[i] = kept, int64(len(kept))
+	}
 }
 
 // held is the number of partitions that a member holds.
