@@ -194,7 +194,10 @@ func (f *fetchPlan) read(p *fetchPartition, dst []byte) ([]byte, error) {
 	if p.err != nil {
 		return dst, p.err
 	}
-	budget := min(p.maxBytes, f.maxBytes-f.bytes, max(usualSizeMax, f.minBytes))
+	budget := min(p.maxBytes, f.maxBytes-f.bytes)
+	if f.minBytes <= 1 { // else what is held back might be what the client waits for
+		budget = min(budget, usualSizeMax)
+	}
 	if budget <= 0 && f.bytes > 0 {
 		return dst, nil
 	}

@@ -32,3 +32,25 @@ func TestFetchEndsWithItsClient(t *testing.T) {
 		t.Errorf("answered %v, watch stopped %v: %v", respond, stopped, err)
 	}
 }
+
+// A partition gives at most what its length field has room for, unless the client waits for more.
+func TestFetchSizes(t *testing.T) {
+	f := &fetcher{newGroupService(t), 12}
+	for range 5 {
+		f.append(0, 900_000)
+	}
+	for _, c := range []struct {
+		minBytes          int32
+		atLeast, lessThan int
+	}{{1, 1_800_000, usualSizeMax + 1}, {2_000_000, 2_000_000, 4_600_000}, {3_000_000, 3_000_000, 4_600_000}} {
+		req := kmsg.NewPtrFetchRequest()
+		req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 60_000, c.minBytes, 50<<20
+		rt := kmsg.NewFetchRequestTopic()
+		rt.Topic, rt.Partitions = "t", []kmsg.FetchRequestTopicPartition{{CurrentLeaderEpoch: -1, PartitionMaxBytes: 50 << 20}}
+		req.Topics = append(req.Topics, rt)
+		resp := ask[*kmsg.FetchResponse](f.groupService, 12, req)
+		if n := len(resp.Topics[0].Partitions[0].RecordBatches); n < c.atLeast || n >= c.lessThan {
+			t.Errorf("at least %d bytes are asked for: %d", c.minBytes, n)
+		}
+	}
+}
