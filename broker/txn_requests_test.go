@@ -292,6 +292,7 @@ func TestOutsideOfATransaction(t *testing.T) {
 		"produce v11 without adding":         {c.produce(11, "notes"), kerr.TransactionAbortable.Code},
 		"offsets v3 without adding":          {c.commitOffset(3, "g", "notes", 1), kerr.InvalidTxnState.Code},
 		"offsets v4 without adding":          {c.commitOffset(4, "g", "notes", 1), kerr.TransactionAbortable.Code},
+		"offsets of no group":                {c.addOffsets(4, ""), kerr.InvalidGroupID.Code},
 		"commit of nothing, v4":              {c.end(4, true), kerr.InvalidTxnState.Code},
 		"commit of nothing, v5":              {c.end(5, true), kerr.InvalidTxnState.Code},
 		"produce under no transactional id":  {nameless.produce(12, "notes"), kerr.InvalidTxnState.Code},

@@ -69,6 +69,10 @@ func (s *Service) checkProducible(name string, index int32) error {
 func (s *Service) addOffsetsToTxn(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.AddOffsetsToTxnRequest)
 	resp := reply[*kmsg.AddOffsetsToTxnResponse](req)
+	if req.Group == "" {
+		resp.ErrorCode = kerr.InvalidGroupID.Code
+		return resp, nil
+	}
 	ticket, err := s.Transactions.AddOffsets(req.TransactionalID, txn.Producer{ID: req.ProducerID, Epoch: req.ProducerEpoch}, txn.V1, req.Group)
 	if err == nil {
 		err = ticket.Durable(ctx)

@@ -61,6 +61,8 @@ func abortable(err error, version, abortableFrom, concurrentFrom int16) error {
 		return fmt.Errorf("%w: %w", kerr.TransactionAbortable, err)
 	case errors.Is(err, txn.ErrConcurrent) && version < concurrentFrom:
 		return fmt.Errorf("%w: %w", kerr.NotEnoughReplicas, err)
+	case errors.Is(err, txn.ErrClosed) && concurrentFrom > 0: // Produce knows no coordinators
+		return fmt.Errorf("%w: %w", kerr.NotLeaderForPartition, err)
 	}
 	return err
 }

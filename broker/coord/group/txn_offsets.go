@@ -140,6 +140,9 @@ func (c *Coordinator) CommitInTransaction(id Identity, producerID int64, epoch i
 	if !ok {
 		return nil, fmt.Errorf("%w: it takes no transactions", ErrJournal)
 	}
+	if id.Group == "" {
+		return nil, fmt.Errorf("%w: it is empty", ErrInvalidGroupID)
+	}
 	entries := make([]entry, 0, len(offsets))
 	now := time.Now()
 	for tp, o := range offsets {

@@ -169,7 +169,8 @@ func TestZombiesInTransactions(t *testing.T) {
 			"an unknown member":  {Identity{Group: groupName, MemberID: "zombie", Generation: member.generation}, ErrUnknownMember},
 			"an old instance":    {Identity{Group: groupName, MemberID: member.id, InstanceID: "i", Generation: member.generation}, ErrUnknownMember},
 			"it does not say":    {plain, nil},
-			"too much metadata":  {Identity{}, ErrMetadataTooLarge},
+			"too much metadata":  {plain, ErrMetadataTooLarge},
+			"no group":           {Identity{Generation: -1}, ErrInvalidGroupID},
 			"nothing to be done": {Identity{Group: "empty"}, nil},
 		} {
 			offsets := map[TopicPartition]Offset{{"t", 0}: {Offset: 1}}

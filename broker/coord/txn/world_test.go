@@ -24,13 +24,13 @@ const (
 
 // world is a coordinator over a disk, with topics "a" and "b" and a group.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	topics *topic.Topics
 	groups *group.Coordinator
 	c      *Coordinator
 }
 
-func newWorld(t *testing.T, fs vfs.FS, o Options) *world {
+func newWorld(t testing.TB, fs vfs.FS, o Options) *world {
 	t.Helper()
 	w, err := openWorld(t, fs, o)
 	if err != nil {
@@ -39,10 +39,14 @@ func newWorld(t *testing.T, fs vfs.FS, o Options) *world {
 	return w
 }
 
-func openWorld(t *testing.T, fs vfs.FS, o Options) (w *world, err error) {
+func openWorld(t testing.TB, fs vfs.FS, o Options) (*world, error) {
+	return openWorldIn(t, fs, "/data", o)
+}
+
+func openWorldIn(t testing.TB, fs vfs.FS, dir string, o Options) (w *world, err error) {
 	w = &world{t: t}
 	ctx := context.Background()
-	if w.topics, err = topic.Open(ctx, topic.Options{FS: fs, Dir: "/data"}); err != nil {
+	if w.topics, err = topic.Open(ctx, topic.Options{FS: fs, Dir: dir}); err != nil {
 		return w, err
 	}
 	for _, name := range []string{"a", "b"} {
