@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -204,6 +205,26 @@ func TestReadEnds(t *testing.T) {
 			t.Errorf("from 1 until 6: %q", got)
 		}
 	})
+}
+
+// Many partitions that end in holes are looked at together, also when one of them still has much to show.
+func TestReadEndsInManyHoles(t *testing.T) {
+	const partitions = 40
+	f := start(t, partitions)
+	want := map[string]int{}
+	for p := range int32(partitions) {
+		f.write(t, p, fmt.Sprintf("v%d hole:2 hole:%d", p, p+1))
+		want[fmt.Sprintf("v%d", p)] = 1
+	}
+	f.write(t, 0, strings.Repeat(strings.Repeat("x", 300_000)+" ", 30)+"hole:9")
+	want[strings.Repeat("x", 300_000)] = 30
+	got := map[string]int{}
+	for _, v := range strings.Fields(f.read(t, stream.Request{Partition: stream.AllPartitions})) {
+		got[v]++
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("read %d values, want %d", len(got), len(want))
+	}
 }
 
 func TestHeldBack(t *testing.T) {
