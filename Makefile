@@ -57,7 +57,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$pkg; done; done
 
 crash: ## every state that a power cut, a failing disk or a flipped bit may leave (about three minutes on two cores)
-	$(GO) test -count=1 -timeout 15m -v ./broker/crashtest -crash.states 100000 -crash.failures 10000 -crash.flips 20000
+	$(GO) test -count=1 -timeout 15m -v ./broker/crashtest -crash.states 50000 -crash.failures 5000 -crash.flips 15000
 
 interop: build ## unmodified Kafka clients against the real binary (kcat, python, node: what is missing is skipped aloud)
 	$(GO) test -count=1 -v -run TestInterop ./cli/...

@@ -174,6 +174,9 @@ func (b *Broker) Topics() *topic.Topics { return b.topics }
 // Groups is the group coordinator.
 func (b *Broker) Groups() *group.Coordinator { return b.groups }
 
+// Transactions is the transaction coordinator.
+func (b *Broker) Transactions() *txn.Coordinator { return b.txns }
+
 // ClusterID is stable over restarts.
 func (b *Broker) ClusterID() string { return b.topics.Metadata().ClusterID() }
 

@@ -48,6 +48,9 @@ func (e *expectation) judge(ctx context.Context, disk *vfs.Mem) (err error) {
 			return fmt.Errorf("%s-%d: %w", p.topic, p.partition, err)
 		}
 	}
+	if err := e.judgeTransactions(ctx, b); err != nil {
+		return err
+	}
 	id, err := b.Topics().Metadata().NewProducerID(ctx)
 	if err != nil {
 		return fmt.Errorf("producer id: %w", err)
@@ -171,6 +174,7 @@ type stored struct {
 	offset    int64
 	id, key   string
 	tombstone bool
+	control   bool
 }
 
 // dump reads a partition from its start to its end.
@@ -200,8 +204,12 @@ func dump(p *topic.Partition) (bounds topic.Offsets, out []stored, err error) {
 				return bounds, out, err
 			}
 			scratch = grown
-			for r := (record.Record{}); !h.Control() && it.Next(&r); {
-				if r.Offset >= bounds.LogStart {
+			for r := (record.Record{}); it.Next(&r); {
+				switch {
+				case r.Offset < bounds.LogStart:
+				case h.Control():
+					out = append(out, stored{offset: r.Offset, control: true})
+				default:
 					out = append(out, stored{offset: r.Offset, id: messageID(&r), key: string(r.Key), tombstone: r.Value == nil})
 				}
 			}
@@ -260,6 +268,9 @@ func (l *logExpectation) compare(p *topic.Partition) error {
 	for _, r := range records {
 		m := l.messages[r.id]
 		switch before, twice := seen[r.id]; {
+		case r.control && (r.offset == next || l.life.compact):
+			next = r.offset + 1
+			continue
 		case m == nil:
 			return fmt.Errorf("offset %d holds %q, which nobody sent", r.offset, r.id)
 		case twice:
@@ -353,15 +364,17 @@ func (l *logExpectation) goOn(ctx context.Context, p *topic.Partition) error {
 
 // producerState is what an idempotent producer stamps its batches with.
 type producerState struct {
-	id       int64
-	sequence int32
+	id            int64
+	epoch         int16
+	sequence      int32
+	transactional bool
 }
 
 // batchOf builds one batch; values are padded so that some go over sectors.
 func batchOf(build *record.Builder, now time.Time, messages []message, producer *producerState) []byte {
 	build.Reset(nil, record.None)
 	if producer != nil {
-		build.SetProducer(producer.id, 0, producer.sequence, false)
+		build.SetProducer(producer.id, producer.epoch, producer.sequence, producer.transactional)
 	}
 	for i, m := range messages {
 		var value []byte

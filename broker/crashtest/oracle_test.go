@@ -29,7 +29,14 @@ type attempt struct {
 	acked    int // changes of the disk when it was acknowledged, or never
 	place    place
 	messages []message
-	bytes    []byte // as sent; nil if it has no producer id
+	bytes    []byte       // as sent; nil if it is not to be sent again
+	txn      *transaction // that it is part of, or nil
+}
+
+// transaction is decided somewhere between ending and ended.
+type transaction struct {
+	ending, ended int
+	commit        bool
 }
 
 const never = 1 << 60
@@ -66,7 +73,7 @@ type commit struct {
 type start struct {
 	begun, done int
 	place       place
-	to, exactly int64 // to: at most this far; exactly: what was seen afterwards, or -1
+	to, exactly int64 // to: at most this far, -1: to the end; exactly: what was seen afterwards, or -1
 }
 
 // oracle knows what was attempted and what was acknowledged, and when.
@@ -82,6 +89,7 @@ type oracle struct {
 	commits   []*commit
 	starts    []*start
 	ids       []issued
+	txns      []*transaction
 }
 
 // issued is a producer id that was given out.
@@ -172,6 +180,14 @@ func (o *oracle) issue(id int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ids = append(o.ids, issued{o.now(), id})
+}
+
+func (o *oracle) beginning() *transaction {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	x := &transaction{ending: never, ended: never}
+	o.txns = append(o.txns, x)
+	return x
 }
 
 // mark runs f with the present moment.

@@ -157,26 +157,27 @@ func TestCrashStates(t *testing.T) {
 	total, moments := 0, 0
 	var did coverage
 	for seed := *seedFlag; total < *statesFlag; seed++ {
-		changes, o := recordWorkload(t, seed, 60)
+		changes, o := recordWorkload(t, seed, 80)
 		every := max(1, len(changes)*(samples+1)/max(*statesFlag-total, 1))
 		n, bad, err := play(seed, changes, o, playback{every: every, deepen: 97})
 		total += n
 		moments += len(changes)
-		did.add(changes)
+		did.add(changes, o)
 		if err != nil {
 			t.Fatalf("%v: %v\nthe disk is in %s", bad, err, save(t, bad.disk))
 		}
 	}
 	t.Logf("%d states after %d changes of the disk, workload seeds from %d, %+v: nothing lost", total, moments, *seedFlag, did)
-	if did.Segments == 0 || did.Compacted == 0 || did.Dropped == 0 || did.Deleted == 0 {
+	if did.Segments == 0 || did.Compacted == 0 || did.Dropped == 0 || did.Deleted == 0 || did.Transactions == 0 {
 		t.Errorf("the workload has left something out: %+v", did)
 	}
 }
 
 // coverage counts what a workload did to the disk.
-type coverage struct{ Segments, Compacted, Dropped, Deleted int }
+type coverage struct{ Segments, Compacted, Dropped, Deleted, Transactions int }
 
-func (c *coverage) add(changes []vfs.Change) {
+func (c *coverage) add(changes []vfs.Change, o *oracle) {
+	c.Transactions += len(o.txns)
 	for _, x := range changes {
 		switch {
 		case x.Kind == vfs.OpCreate && strings.HasSuffix(x.Path, ".log"):

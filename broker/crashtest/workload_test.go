@@ -14,6 +14,7 @@ import (
 
 	"github.com/millstream-io/millstream/broker"
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
@@ -40,7 +41,8 @@ type world struct {
 	producers map[place]*producerState
 	doubt     map[place]*attempt
 	groups    map[group.TopicPartition]int64
-	broken    error // a promise that was seen broken while the broker ran
+	fence     txn.Producer // of the transactional id; zero: not initialized
+	broken    error        // a promise that was seen broken while the broker ran
 }
 
 // runWorkload does the steps of a seed in a bubble, where time costs none.
@@ -135,18 +137,20 @@ func (w *world) run(steps int) error {
 }
 
 func (w *world) step() error {
-	switch w.rng.IntN(24) {
+	switch w.rng.IntN(29) {
 	case 0, 1, 2, 3, 4:
 		return w.produce(w.anyPlace(), false)
 	case 5, 6, 7, 8, 9:
 		return w.produce(w.anyPlace(), true)
-	case 10, 11, 12:
+	case 10, 11:
 		return w.burst()
+	case 12, 24, 25, 26:
+		return w.transact()
 	case 13, 14, 15:
 		return w.commitOffset()
 	case 16:
 		return w.deleteRecords()
-	case 17:
+	case 17, 27, 28:
 		return w.recreate()
 	case 18:
 		return w.grow()
@@ -156,8 +160,9 @@ func (w *world) step() error {
 		return w.clean()
 	case 22:
 		return w.restart()
+	default:
+		return w.crash()
 	}
-	return w.crash()
 }
 
 func (w *world) create(name string, partitions int, configs map[string]string) error {
@@ -165,6 +170,9 @@ func (w *world) create(name string, partitions int, configs map[string]string) e
 	info, err := w.b.Topics().Create(w.ctx, name, partitions, configs)
 	if err != nil {
 		return w.goOn(err)
+	}
+	if dir := w.failed.Load(); dir != nil && strings.HasPrefix(filepath.Base(*dir), name+"-") {
+		w.failed.Store(nil) // the log that failed is gone; these are others
 	}
 	w.oracle.created(l, info.ID)
 	w.lives = append(w.lives, l)
@@ -406,13 +414,15 @@ func (w *world) clean() error {
 		for i := range l.partitions[len(l.partitions)-1].count {
 			p, err := w.b.Topics().Partition(l.topic, int32(i))
 			if err == nil && !l.compact {
-				moving[w.oracle.advancing(place{l.topic, l.number, int32(i)}, p.Offsets().LogEnd)] = p
+				moving[w.oracle.advancing(place{l.topic, l.number, int32(i)}, -1)] = p
 			}
 		}
 	}
 	time.Sleep(cleanRound)
 	for s, p := range moving {
-		w.oracle.advanced(s, p.Offsets().LogStart)
+		if w.decide == nil { // else a move that failed may still be found on the disk
+			w.oracle.advanced(s, p.Offsets().LogStart)
+		}
 	}
 	return nil
 }
