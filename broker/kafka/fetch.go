@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/broker/commitlog"
+	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -82,9 +83,10 @@ type fetchPlan struct {
 	session    *fetchSession // nil without a session
 	partitions []*fetchPartition
 
-	out    []byte
-	bytes  int  // of records in out
-	failed bool // a partition has an error
+	out     []byte
+	bytes   int  // of records in out
+	failed  bool // a partition has an error
+	limited bool // a partition has more than its limits let through: waiting would not change that
 }
 
 // fetchPartition is what is fetched of a partition. In a session it lives from fetch to fetch.
@@ -172,7 +174,7 @@ func checkLeaderEpoch(p *topic.Partition, epoch int32) error {
 func (f *fetchPlan) satisfied(c *Client, req *kmsg.FetchRequest) bool {
 	f.encode(c.out)
 	c.out = f.out[:len(c.out)] // if it has grown, the next try need not grow it again
-	return f.bytes >= f.minBytes || f.failed || len(f.partitions) == 0 || req.MaxWaitMillis <= 0
+	return f.bytes >= f.minBytes || f.failed || f.limited || len(f.partitions) == 0 || req.MaxWaitMillis <= 0
 }
 
 // hasNews reports whether there is more to say of a partition than was told before.
@@ -201,7 +203,29 @@ func (f *fetchPlan) read(p *fetchPartition, dst []byte) ([]byte, error) {
 	if budget <= 0 && f.bytes > 0 {
 		return dst, nil
 	}
-	return p.partition.Read(dst, topic.ReadOptions{Offset: p.offset, MaxBytes: budget, Committed: f.committed})
+	before := len(dst)
+	dst, err := p.partition.Read(dst, topic.ReadOptions{Offset: p.offset, MaxBytes: budget, Committed: f.committed})
+	if f.minBytes > 1 && f.moreBehind(p, dst[before:]) {
+		f.limited = true
+	}
+	return dst, err
+}
+
+// moreBehind reports whether a partition has more to give than batches.
+func (f *fetchPlan) moreBehind(p *fetchPartition, batches []byte) bool {
+	next := int64(-1)
+	for len(batches) > 0 {
+		h, err := record.ParseHeader(batches)
+		if err != nil {
+			return false // whole batches come from the log
+		}
+		next, batches = h.LastOffset()+1, batches[h.Size():]
+	}
+	o := p.partition.Offsets()
+	if f.committed {
+		return next >= 0 && next < o.LastStable
+	}
+	return next >= 0 && next < o.HighWatermark
 }
 
 // unknownOffsets are told of a partition that cannot be read.

@@ -32,7 +32,7 @@ const (
 
 // encode builds the response behind prefix.
 func (f *fetchPlan) encode(prefix []byte) {
-	f.bytes, f.failed = 0, false
+	f.bytes, f.failed, f.limited = 0, false, false
 	topics := f.choose()
 	flexible := f.version >= fetchFlexible
 	b := kbin.AppendInt32(prefix, 0) // throttle time
