@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -195,6 +196,20 @@ func TestTransactionVersions(t *testing.T) {
 	}
 }
 
+// lastTimestamp is the largest timestamp in the topic "notes".
+func lastTimestamp(t *testing.T, r *running) time.Time {
+	t.Helper()
+	p, err := r.Topics().Partition("notes", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ms, err := p.MaxTimestamp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.UnixMilli(ms)
+}
+
 // The aborted transactions are listed in every version of Fetch, and the last stable offset is where it should be.
 func TestFetchOfTransactions(t *testing.T) {
 	r := start(t, broker.Options{})
@@ -206,6 +221,10 @@ func TestFetchOfTransactions(t *testing.T) {
 		if code := c.end(5, commit); code != 0 {
 			t.Fatal(kerr.ErrorForCode(code))
 		}
+	}
+	begun := lastTimestamp(t, r).Add(time.Millisecond)
+	for time.Now().Before(begun) {
+		runtime.Gosched() // so that the open one has a later timestamp
 	}
 	if code := c.produce(12, "notes"); code != 0 { // at offset 4, stays open
 		t.Fatal(kerr.ErrorForCode(code))
@@ -238,17 +257,21 @@ func TestFetchOfTransactions(t *testing.T) {
 			}
 		}
 	}
-	for level, want := range map[int8]int64{0: 5, 1: 4} {
+	for _, c := range []struct {
+		level           int8
+		timestamp, want int64
+	}{{0, -1, 5}, {1, -1, 4}, {0, 0, 0}, {1, 0, 0}, {0, begun.UnixMilli(), 4}, {1, begun.UnixMilli(), -1}} {
+		level, want := c.level, c.want
 		req := kmsg.NewPtrListOffsetsRequest()
 		req.IsolationLevel = level
 		rt := kmsg.NewListOffsetsRequestTopic()
 		rt.Topic = "notes"
 		rp := kmsg.NewListOffsetsRequestTopicPartition()
-		rp.Timestamp = -1
+		rp.Timestamp = c.timestamp
 		rt.Partitions = append(rt.Partitions, rp)
 		req.Topics = append(req.Topics, rt)
 		if got := raw(t, r, req, 5).(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]; got.Offset != want {
-			t.Errorf("isolation level %d ends at %d, want %d", level, got.Offset, want)
+			t.Errorf("isolation level %d, timestamp %d: offset %d, want %d", level, c.timestamp, got.Offset, want)
 		}
 	}
 }

@@ -24,8 +24,9 @@ const (
 // The end of a partition (the last stable offset for readers of committed
 // records), its start, the record with the largest timestamp (KIP-734), or
 // the first record at or after a timestamp; offset and timestamp -1 if there
-// is none. All of the log is local: the earliest local offset is the
-// earliest, and there is neither a tiered offset nor one to be uploaded.
+// is none, for readers of committed records: none before the last stable
+// offset. All of the log is local: the earliest local offset is the earliest,
+// and there is neither a tiered offset nor one to be uploaded.
 //
 // Omitted: the timeout of v10, which is for tiered storage.
 func (s *Service) listOffsets(_ context.Context, _ *Client, r kmsg.Request) (kmsg.Response, error) {
@@ -86,7 +87,7 @@ func offsetAt(p *topic.Partition, timestamp int64, committed bool) (offset, at i
 		return -1, -1, fmt.Errorf("%w: timestamp %d", kerr.UnsupportedVersion, timestamp)
 	}
 	offset, at, ok, err := p.OffsetForTimestamp(timestamp)
-	if err != nil || !ok {
+	if err != nil || !ok || committed && offset >= o.LastStable {
 		return -1, -1, err
 	}
 	return offset, at, nil
