@@ -8,7 +8,7 @@ LDFLAGS   := -s -w -X main.version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)'
 GOSOURCES := $(shell find broker runtime cli sdk plugins -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build plugins demo test race bench lint fuzz crash interop examples suite-librdkafka suite-kgo clean help
+.PHONY: all build plugins demo test race bench lint fuzz crash interop examples suite-librdkafka suite-kgo suite-java clean help
 
 all: build
 
@@ -70,6 +70,9 @@ suite-librdkafka: build ## librdkafka's own tests against the binary (fetched by
 
 suite-kgo: build ## the tests of franz-go's kgo against the binary
 	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
+
+suite-java: build ## main classes of Apache Kafka and a Kafka Streams word count against the binary, also while it is killed (needs Java 17 and Maven; about six minutes)
+	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream $(GO) test -count=1 -v -timeout 20m -run '^TestJava$$' ./broker/suites
 
 clean:
 	rm -rf bin plugins/dist/*.wasm plugins/dist/*.gz

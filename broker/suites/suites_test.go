@@ -1,9 +1,10 @@
 // Package suites runs the test-suites of Kafka clients against the real
-// binary: librdkafka's own and that of franz-go's kgo. It holds tests only.
+// binary: librdkafka's own, that of franz-go's kgo, and the main classes of
+// Apache Kafka's system tests. It holds tests only.
 //
 // The suites are fetched by the ordinary clients of their ecosystems, built
 // once below MILLSTREAM_SUITES_DIR (default: the user's cache) and run by
-// `make suite-librdkafka` and `make suite-kgo`; without the environment that
+// `make suite-librdkafka`, `make suite-kgo` and `make suite-java`; without the environment that
 // these set, the tests are skipped. What is not run stands in
 // testdata/*.excluded, each with its reason; anything else that fails is a
 // failure here. The logs of failed tests are kept and named.
@@ -11,19 +12,13 @@ package suites
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // Environment that the make targets set.
@@ -38,7 +33,7 @@ func binary(t *testing.T) string {
 	t.Helper()
 	b := os.Getenv(envBinary)
 	if b == "" {
-		t.Skipf("%s is not set: run make suite-librdkafka or make suite-kgo", envBinary)
+		t.Skipf("%s is not set: run make suite-librdkafka, suite-kgo or suite-java", envBinary)
 	}
 	if b, err := filepath.Abs(b); err == nil {
 		return b
@@ -133,55 +128,6 @@ func wanted(name string) bool {
 		}
 	}
 	return false
-}
-
-// startServer runs the binary over an empty directory until the test ends. An
-// unclean end, and a panic of a handler, fail the test.
-func startServer(t *testing.T, args ...string) (brokers string) {
-	t.Helper()
-	dir := t.TempDir()
-	logPath := filepath.Join(keptDir(t), "server.log")
-	log, err := os.Create(logPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := append([]string{"server", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json"}, args...)
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, binary(t), all...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = time.Minute
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("the server ended with %v, its log is %s", err, logPath)
-		}
-		log.Close()
-		if b, err := os.ReadFile(logPath); err != nil || strings.Contains(string(b), "panicked") {
-			t.Errorf("a handler panicked (%v), see %s", err, logPath)
-		}
-	})
-	var ready struct{ Brokers string }
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	go func() {
-		_, _ = io.Copy(io.Discard, out)
-		ended <- cmd.Wait()
-	}()
-	if err == nil {
-		err = json.Unmarshal(line, &ready)
-	}
-	if err != nil || ready.Brokers == "" {
-		t.Fatalf("the server did not say where it is: %q, %v; its log is %s", line, err, logPath)
-	}
-	return ready.Brokers
 }
 
 // keptDir is where the logs of a test are kept after the run.
