@@ -121,6 +121,7 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 		r.restore(d)
 	}
 	r.inBackground(r.collectGarbage)
+	r.inBackground(func() { keepGroups(r) })
 	return r, nil
 }
 

@@ -162,6 +162,28 @@ func TestADeploymentRunsAndSurvivesARestart(t *testing.T) {
 	})
 }
 
+// TestPausedDeploymentsKeepTheirPlace: brokers forget the offsets of groups without members.
+func TestPausedDeploymentsKeepTheirPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.deploy("up", "in", "out")
+		synctest.Wait()
+		before := b.log.Kept("up")
+		time.Sleep(25 * time.Hour)
+		if kept := b.log.Kept("up") - before; kept != 4 {
+			t.Errorf("kept %d times in a day, want 4", kept)
+		}
+		b.close()
+		before = b.log.Kept("up")
+		b.open()
+		synctest.Wait()
+		if b.log.Kept("up") == before {
+			t.Error("not kept at the start: the process may have been away for long")
+		}
+		b.close()
+	})
+}
+
 func TestPauseAndResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -125,6 +125,10 @@ type Engine interface {
 	Follow(ctx context.Context, topic string, from Positions, f func(partition int32, r Record) error) error
 	// Lag tells for each partition of the group's inputs where the group is and where the log ends.
 	Lag(ctx context.Context, group string, inputs []string) (map[TopicPartition]Position, error)
+	// KeepGroup commits the offsets of a group without members once more, as they are, so that
+	// they do not expire: brokers forget those of groups that nobody is in for long
+	// (offsets.retention.minutes). With members, or without offsets, it does nothing.
+	KeepGroup(ctx context.Context, group string) error
 	// ForgetGroup deletes the committed offsets of a group without members.
 	ForgetGroup(ctx context.Context, group string) error
 }

@@ -29,7 +29,8 @@ type Log struct {
 	mu      sync.Mutex
 	topics  map[string]*topic
 	groups  map[string]*group
-	changed chan struct{} // closed and replaced when anything changes
+	kept    map[string]int // calls of KeepGroup
+	changed chan struct{}  // closed and replaced when anything changes
 	fault   func(op, topic string) error
 }
 
@@ -43,7 +44,7 @@ var _ engine.Engine = (*Log)(nil)
 
 // NewLog returns an empty log.
 func NewLog() *Log {
-	return &Log{topics: map[string]*topic{}, groups: map[string]*group{}, changed: make(chan struct{})}
+	return &Log{topics: map[string]*topic{}, groups: map[string]*group{}, kept: map[string]int{}, changed: make(chan struct{})}
 }
 
 // SetFault lets f fail operations: "append" of records outside sessions, "commit" of a batch for its input topic. Nil ends that.
@@ -252,6 +253,21 @@ func (l *Log) Lag(_ context.Context, name string, inputs []string) (map[engine.T
 		}
 	}
 	return lag, nil
+}
+
+// KeepGroup implements engine.Engine: nothing expires here, so it counts the calls.
+func (l *Log) KeepGroup(_ context.Context, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept[name]++
+	return nil
+}
+
+// Kept returns how often a group was kept.
+func (l *Log) Kept(name string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kept[name]
 }
 
 // ForgetGroup implements engine.Engine.

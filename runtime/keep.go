@@ -1,0 +1,30 @@
+package runtime
+
+import (
+	"time"
+
+	"github.com/millstream-io/millstream/runtime/deploy"
+)
+
+// keepInterval is how often the offsets of deployments that do not run are
+// committed once more. Brokers forget those of a group without members after days.
+const keepInterval = 6 * time.Hour
+
+// keepGroups keeps the place of deployments that rest, however long: at the start, for the
+// process may have been away for longer than a group is remembered, and from time to time.
+func keepGroups(r *Runtime) {
+	ticker := time.NewTicker(keepInterval)
+	defer ticker.Stop()
+	for {
+		for _, d := range r.all() {
+			if err := r.engine.KeepGroup(r.ctx, deploy.GroupName(d.name)); err != nil && r.ctx.Err() == nil {
+				r.logger.Warn("the offsets of a deployment were not kept from expiring", "deployment", d.name, "error", err)
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
