@@ -234,6 +234,9 @@ func (s *Segment) seek(dst []byte, offset, size int64) ([]byte, int64, error) {
 		return dst, 0, err
 	}
 	position, err := s.scan(scratch, int64(p.position), &p, size, func(h *record.Header) bool { return h.LastOffset() >= offset })
+	if errors.Is(err, errIndex) { // the index is right: it is the log that is not
+		err = corrupt(s, int64(p.position), fmt.Errorf("no batch with offset %d begins here", s.base+int64(p.rel)))
+	}
 	return dst, position, err
 }
 

@@ -93,6 +93,7 @@ func (c *Coordinator) timedOut(t *transaction, round int64) {
 		t.mu.Unlock()
 		return
 	}
+	timeout := t.timeout
 	next := t.prepare(false, true, -1, time.Now())
 	err := c.change(t, &next)
 	if err != nil {
@@ -106,7 +107,7 @@ func (c *Coordinator) timedOut(t *transaction, round int64) {
 		c.log.Error("transaction timed out and could not be aborted", "transactional_id", t.id, "error", err)
 		return
 	}
-	c.log.Info("transaction timed out and was aborted", "transactional_id", t.id, "timeout", t.timeout)
+	c.log.Info("transaction timed out and was aborted", "transactional_id", t.id, "timeout", timeout)
 }
 
 // expireLoop forgets transactional ids that nobody has used for long.
