@@ -70,7 +70,6 @@ var doors = map[string][]string{
 	"github.com/pierrec/lz4":            {"broker/record"},
 	"github.com/urfave/cli":             {"cli"},
 	"github.com/gofrs/flock":            {"broker/vfs"},
-	"github.com/danielgtaylor/huma":     {"runtime/admin"},
 	"github.com/dgraph-io/badger":       {"runtime/state"},
 	"github.com/hamba/avro":             {"broker/schema"},
 }
@@ -277,7 +276,9 @@ func checkPackages(t *testing.T, files []sourceFile) {
 }
 
 // guest reports whether a directory holds code that is compiled to WebAssembly, where init is how a plugin registers.
-func guest(dir string) bool { return within(dir, "plugins") || within(dir, "examples") || within(dir, "sdk/go") }
+func guest(dir string) bool {
+	return within(dir, "plugins") || within(dir, "examples") || within(dir, "sdk/go")
+}
 
 var (
 	unfinished = regexp.MustCompile(`\b(TODO|FIXME|XXX)\b|panic\("stub"\)`)
