@@ -48,6 +48,7 @@ func TestJava(t *testing.T) {
 	}{
 		{"ClientCompatibilityTest", clientCompatibility},
 		{"VerifiableClients", verifiableClients},
+		{"AdminTools", adminTools},
 		{"Performance", performance},
 		{"TransactionalMessageCopier", transactionalCopier},
 		{"WordCount", wordCount},
