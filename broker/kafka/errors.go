@@ -104,6 +104,9 @@ func message(err error) *string {
 	return &text
 }
 
+// troubleInterval is how often the broker's own trouble is logged at most.
+const troubleInterval = 30 * time.Second
+
 // outcome is code and message of err. What is the broker's own trouble and not
 // the client's is logged: nobody else hears of it.
 func (s *Service) outcome(what string, err error) (int16, *string) {
@@ -113,7 +116,7 @@ func (s *Service) outcome(what string, err error) (int16, *string) {
 	k := kafkaError(err)
 	if k == kerr.KafkaStorageError || k == kerr.UnknownServerError {
 		// A full disk fails every request; a line for each would fill what is left.
-		if last, now := s.lastTrouble.Load(), time.Now().UnixNano(); now-last > int64(time.Second) && s.lastTrouble.CompareAndSwap(last, now) {
+		if last, now := s.lastTrouble.Load(), time.Now().UnixNano(); now-last > int64(troubleInterval) && s.lastTrouble.CompareAndSwap(last, now) {
 			s.Logger.Error(what+" failed", "error", err)
 		}
 	} else {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -65,7 +66,8 @@ func (c *conn) serve(ctx context.Context) {
 
 func logEnd(logger *slog.Logger, err error, closing bool) {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, ErrClientGone), closing, errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, io.EOF), errors.Is(err, ErrClientGone), closing, errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET): // clients come and go
 		logger.Debug("connection ended", "reason", err)
 	default:
 		logger.Info("connection closed", "reason", err)
