@@ -1,6 +1,7 @@
 package suites
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -128,23 +129,58 @@ func streamsEos(t *testing.T, j *jvm) {
 	processed := regexp.MustCompile(`processed \d+ records from topic`)
 	configs := []string{properties(t, j), properties(t, j)}
 	generator := j.start(t, class, configs[0], "run")
-	first := j.start(t, class, configs[0], "process")
-	second := j.start(t, class, configs[1], "process")
+	first := j.start(t, class, configs[0], "process-complex")
+	second := j.start(t, class, configs[1], "process-complex")
 	first.await(t, 2*time.Minute, processed, 2)
 	second.await(t, 2*time.Minute, processed, 2)
 	second.kill()
-	second = j.start(t, class, configs[1], "process")
+	second = j.start(t, class, configs[1], "process-complex")
 	second.await(t, 2*time.Minute, processed, 2)
 	j.server.crash(t)
 	n, m := matches(first.printed(), processed), matches(second.printed(), processed)
 	first.await(t, 2*time.Minute, processed, n+5)
 	second.await(t, 2*time.Minute, processed, m+5)
 	generator.stop(t)
+	caughtUp(t, j, "EosTest", "data", 5)
 	first.stop(t)
 	second.stop(t)
-	lines := j.run(t, 3*time.Minute, class, configs[0], "verify")
+	lines := j.run(t, 3*time.Minute, class, configs[0], "verify-complex")
 	if matches(lines, regexp.MustCompile(`ALL-RECORDS-DELIVERED`)) == 0 {
 		t.Errorf("not all records were delivered exactly once: %q", lines)
+	}
+}
+
+// caughtUp waits until a group has committed all that there is of a topic.
+func caughtUp(t *testing.T, j *jvm, group, topic string, partitions int) {
+	t.Helper()
+	deadline, again := time.After(3*time.Minute), time.NewTicker(500*time.Millisecond)
+	defer again.Stop()
+	for {
+		var is struct {
+			Partitions []struct {
+				Topic           string
+				CommittedOffset int64 `json:"committed_offset"`
+				LogEndOffset    int64 `json:"log_end_offset"`
+			}
+		}
+		out := command(t, ".", binary(t), "group", "describe", group, "--brokers", j.server.brokers, "--json")
+		if err := json.Unmarshal([]byte(out), &is); err != nil {
+			t.Fatalf("%q: %v", out, err)
+		}
+		done := 0
+		for _, p := range is.Partitions {
+			if p.Topic == topic && p.CommittedOffset == p.LogEndOffset {
+				done++
+			}
+		}
+		if done == partitions {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("group %s has not caught up with %s after three minutes: %s", group, topic, out)
+		}
 	}
 }
 
