@@ -12,8 +12,9 @@
 // Durability: Commit returns with the outputs visible to readers and in the page
 // cache. A committer of each session then waits until the inputs and the outputs
 // survive a power cut, and only then hands the offset to the group's
-// coordinator: at once when the session was idle, else at most about 100 ms or
-// 2 MiB of outputs later, so that a busy session shares its flushes.
+// coordinator: at once when the session was idle, else after about 100 ms or
+// 16 MiB of outputs, so that a busy session shares its flushes. With 64 MiB of
+// outputs behind, Commit waits for the disk.
 //
 // Memory of a session: one read buffer of the size asked for in Poll, what its
 // compressed batches decompress to, and one buffer per output partition of up
