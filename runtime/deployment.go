@@ -111,15 +111,24 @@ func (r *Runtime) newWorker(ctx context.Context, s deploy.Spec, p program, limit
 		return nil, err
 	}
 	group := engine.Group{Name: deploy.GroupName(s.Name), Client: "millstream-" + s.Name, Inputs: s.Inputs, Start: start}
+	var outputs []string
+	retries := deploy.DefaultRetries
+	if s.Retries != nil {
+		retries = *s.Retries
+	}
 	for _, o := range s.Outputs {
 		setup.Outputs = append(setup.Outputs, o.Name)
-		group.OutputTopics = append(group.OutputTopics, o.Topic)
+		outputs = append(outputs, o.Topic)
 	}
 	return worker.New(ctx, worker.Config{
-		Engine: r.engine, Program: p, Group: group, Setup: setup,
-		OnError: s.OnError, DeadLetters: deploy.DeadLetterTopic(s.Name),
-		Source: deadletter.Source{Deployment: s.Name, Module: s.Module},
-		Limits: limits, Stats: stats, Logs: r.logs, Logger: r.logger,
+		Engine: r.engine, Group: group,
+		Release: worker.Release{
+			Program: p, Setup: setup, Outputs: outputs,
+			OnError: s.OnError, DeadLetters: deploy.DeadLetterTopic(s.Name),
+			Source: deadletter.Source{Deployment: s.Name, Module: s.Module}, Limits: limits,
+			Retries: retries, FailureLimit: s.FailureLimit,
+		},
+		Stats: stats, Logs: r.logs, Logger: r.logger,
 	})
 }
 

@@ -69,7 +69,7 @@ const deploymentKind = "deployment"
 type Log interface {
 	EnsureTopic(ctx context.Context, name string, partitions int, configs map[string]string) error
 	Append(ctx context.Context, topic string, records []engine.Record) error
-	ReadAll(ctx context.Context, topic string, f func(partition int32, r engine.Record) error) (engine.Positions, error)
+	ReadAll(ctx context.Context, topic string, from engine.Positions, f func(partition int32, r engine.Record) error) (engine.Positions, error)
 }
 
 // Deployment is a stored deployment. When its record cannot be read, only
@@ -120,7 +120,7 @@ func Open(ctx context.Context, log Log, topic string) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("catalog topic %s: %w", topic, err)
 	}
-	_, err = log.ReadAll(ctx, topic, func(_ int32, r engine.Record) error {
+	_, err = log.ReadAll(ctx, topic, nil, func(_ int32, r engine.Record) error {
 		c.replay(r)
 		return nil
 	})

@@ -46,7 +46,7 @@ func (l *memoryLog) Append(_ context.Context, _ string, records []engine.Record)
 	return nil
 }
 
-func (l *memoryLog) ReadAll(_ context.Context, _ string, f func(int32, engine.Record) error) (engine.Positions, error) {
+func (l *memoryLog) ReadAll(_ context.Context, _ string, _ engine.Positions, f func(int32, engine.Record) error) (engine.Positions, error) {
 	for _, r := range l.records {
 		if err := f(0, r); err != nil {
 			return nil, err

@@ -25,6 +25,31 @@ const (
 	OnErrorStop       = "stop"
 )
 
+// Kinds of delivery.
+const (
+	DeliveryExactlyOnce = "exactly-once"
+	DeliveryAtLeastOnce = "at-least-once"
+)
+
+// DefaultRetries of a record on which the guest trapped.
+const DefaultRetries = 2
+
+// FailureLimit is the share of failed records at which a deployment stops: the
+// fault is then in the module or in the whole stream, and the dead letter topic is no place for a topic.
+type FailureLimit struct {
+	// Percent of the records of a window that may fail; 0 = DefaultFailurePercent, 100 = all may.
+	Percent int `json:"percent,omitempty"`
+	// Window is how long records are counted together; 0 = DefaultFailureWindow.
+	Window time.Duration `json:"window,omitempty"`
+}
+
+// Defaults of FailureLimit. MinFailures in a window must have failed before the share counts.
+const (
+	DefaultFailurePercent = 50
+	DefaultFailureWindow  = time.Minute
+	MinFailures           = 100
+)
+
 // Desired states.
 const (
 	Running = "running"
@@ -42,10 +67,18 @@ type Spec struct {
 	Assets  map[string]string `json:"assets,omitempty"` // asset name → digest of its bytes
 	Limits  Limits            `json:"limits,omitzero"`
 	OnError string            `json:"on_error"`
-	Start   string            `json:"start"` // latest, earliest, an offset, an RFC 3339 time or a duration ago
-	State   string            `json:"state"`
-	Created time.Time         `json:"created"`
-	Changed time.Time         `json:"changed"`
+	// Delivery is one of the kinds of delivery; "" is DeliveryExactlyOnce.
+	Delivery string `json:"delivery,omitempty"`
+	// Retries is how often a record is tried again on which the guest trapped, before the error policy takes it; nil = DefaultRetries.
+	Retries *int `json:"retries,omitempty"`
+	// FailureLimit stops the deployment when too many records fail; zero = the default.
+	FailureLimit FailureLimit `json:"failure_limit,omitzero"`
+	// Until ends a bounded run: "end" (of every input as it was when the run began) or an RFC 3339 time; "" = never.
+	Until   string    `json:"until,omitempty"`
+	Start   string    `json:"start"` // latest, earliest, an offset, an RFC 3339 time or a duration ago
+	State   string    `json:"state"`
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
 }
 
 // Output binds an output name of the module to a topic.

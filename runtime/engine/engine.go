@@ -9,13 +9,15 @@
 //
 //	Poll → Begin → Produce… → Commit   (or Abort, and Poll again from the last commit)
 //
-// Commit makes outputs and input offset durable in that order; today that is
-// at least once, and with transactions the same calls become exactly once.
+// With ExactlyOnce a batch is a transaction: outputs and input offset become visible
+// and durable together or not at all, whatever is killed, cut or paused in between, and a
+// session that has lost its partition without knowing (a zombie) can commit nothing.
+// With AtLeastOnce the offset follows the outputs.
 //
 // Positions are offsets of the next record to read. A committed offset never
 // becomes durable before the inputs it stands behind and the outputs it stands
-// for, so that a power cut can only lead to work being repeated, never to
-// records being passed over.
+// for: a power cut can lead to work being repeated, never to records being passed
+// over. Sessions and the engine itself read committed records only.
 //
 // A Session is used by one goroutine, except for Done and Close. Members and
 // engines are safe for concurrent use. What the calls return in error wraps one of
@@ -94,15 +96,24 @@ type Start struct {
 	Timestamp time.Time // StartTimestamp: first record at or after it
 }
 
+// Delivery says what a batch of outputs and its input offset have to do with each other.
+type Delivery int
+
+// The kinds of delivery.
+const (
+	// ExactlyOnce: they commit in one transaction.
+	ExactlyOnce Delivery = iota
+	// AtLeastOnce: the offset is committed after the outputs; what lies between is repeated after a failure.
+	AtLeastOnce
+)
+
 // Group is what a worker wants to join.
 type Group struct {
-	Name   string // consumer group id
-	Client string // client id, shown by group tools
-	Inputs []string
-	Start  Start
-	// OutputTopics by output index, as the guest's output entries name them;
-	// Produce writes to them.
-	OutputTopics []string
+	Name     string // consumer group id
+	Client   string // client id, shown by group tools
+	Inputs   []string
+	Start    Start
+	Delivery Delivery
 }
 
 // Engine is one log.
@@ -115,9 +126,15 @@ type Engine interface {
 	Topics(ctx context.Context, names []string) (map[string]int, error)
 	// Append writes records to a topic outside any session (catalog, logs); they are durable on return.
 	Append(ctx context.Context, topic string, records []Record) error
-	// ReadAll calls f for every record of a topic (all partitions) from its start to its
-	// present end and returns where that is. The record's slices are valid during the call.
-	ReadAll(ctx context.Context, topic string, f func(partition int32, r Record) error) (Positions, error)
+	// Update runs f and appends the records it returns, all or none, unless somebody else, in
+	// whatever process, has updated the topic since f began: then nothing is appended and f runs again. What f
+	// reads of the topic with ReadAll has everything that was updated before. The records are durable on
+	// return. Without records nothing is appended; an error of f is returned as it is.
+	Update(ctx context.Context, topic string, f func(ctx context.Context) ([]Record, error)) error
+	// ReadAll calls f for every record of a topic (all partitions) from the given positions, or
+	// where there is none from the partition's start, to its present end, and returns where
+	// that is. The record's slices are valid during the call.
+	ReadAll(ctx context.Context, topic string, from Positions, f func(partition int32, r Record) error) (Positions, error)
 	// Follow calls f for each record from the given positions on, as records arrive, until
 	// ctx ends or f fails; it always returns an error. Partitions without a position are
 	// followed from their start, so nil means everything; what ReadAll returned means
@@ -162,21 +179,23 @@ type Session interface {
 	// Poll waits until there are records and returns up to about maxBytes of
 	// them. The Fetch is valid until the next Poll. It wakes on append, without polling.
 	Poll(ctx context.Context, maxBytes int) (Fetch, error)
-	// Begin opens a batch of outputs.
-	Begin() error
+	// Begin opens a batch of outputs: a transaction with ExactlyOnce. outputs are the topics by
+	// output index, as the guest's output entries name them; they may be others in every batch, and the slice must not change meanwhile.
+	Begin(outputs []string) error
 	// Produce adds outputs to the open batch; they are encoded before it returns, so
-	// nothing of o is kept. Keys decide the partition (murmur2 like Kafka's default
+	// nothing of o is kept. With ExactlyOnce they may be written ahead, where readers of committed
+	// records do not see them, so that a batch may be larger than memory. Keys decide the partition (murmur2 like Kafka's default
 	// partitioner); without a key the output goes to the partition number of its input modulo the topic's.
 	Produce(ctx context.Context, o abi.Outputs) error
 	// ProduceTo adds one record for a topic that is not among the outputs (dead letters).
 	ProduceTo(ctx context.Context, topic string, r Record) error
-	// Commit writes the open batch's outputs and then the input offset: the
-	// next record to read. Offsets may become durable a little later (group
-	// commit), never before the outputs they stand for. It may be called without Begin or
-	// Produce. After ErrStorage the batch is still open: Commit may be called again and
-	// writes what has not been written, or Abort.
+	// Commit ends the open batch with the input offset next: the next record to read. With
+	// ExactlyOnce outputs and offset are committed and durable on return; with AtLeastOnce the outputs are
+	// written, and the offset follows once they are durable. It may be called without Begin or
+	// Produce. After ErrStorage the batch is still open: Commit may be called again, or Abort.
+	// Whether a commit whose answer got lost has happened is found out before Commit or the next Abort returns.
 	Commit(ctx context.Context, next int64) error
-	// Abort drops the open batch and goes back to the last committed offset.
+	// Abort drops the open batch and goes back to the last committed offset, as the group's coordinator knows it.
 	Abort(ctx context.Context) error
 	// SeekTo sets the position of the next Poll.
 	SeekTo(offset int64)

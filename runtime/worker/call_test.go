@@ -26,7 +26,7 @@ func (s *still) Partition() engine.TopicPartition                       { return
 func (s *still) Input() int                                             { return 0 }
 func (s *still) Done() <-chan struct{}                                  { return nil }
 func (s *still) Poll(context.Context, int) (engine.Fetch, error)        { return &s.fetch, nil }
-func (s *still) Begin() error                                           { return nil }
+func (s *still) Begin([]string) error                                   { return nil }
 func (s *still) Abort(context.Context) error                            { return nil }
 func (s *still) SeekTo(int64)                                           {}
 func (s *still) Close(context.Context) error                            { return nil }
@@ -97,8 +97,9 @@ func newStill(t testing.TB, records int) (*partition, *still) {
 	}
 	logs := &Logs{wake: make(chan struct{}, 1), dropped: map[string]int{}}
 	w, err := New(t.Context(), Config{
-		Program: &echo{area: make([]byte, callBytes)}, Group: engine.Group{Name: "d"}, OnError: deploy.OnErrorSkip,
-		Limits: host.DefaultLimits(), Stats: &Stats{}, Logs: logs, Logger: slog.New(slog.DiscardHandler),
+		Group:   engine.Group{Name: "d"},
+		Release: Release{Program: &echo{area: make([]byte, callBytes)}, OnError: deploy.OnErrorSkip, Limits: host.DefaultLimits()},
+		Stats:   &Stats{}, Logs: logs, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

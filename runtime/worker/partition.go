@@ -141,7 +141,7 @@ func (p *partition) begin() error {
 	if p.open {
 		return nil
 	}
-	if err := p.session.Begin(); err != nil {
+	if err := p.session.Begin(p.w.config.Outputs); err != nil {
 		return fmt.Errorf("begin a batch of outputs: %w", err)
 	}
 	p.open, p.openedAt = true, time.Now()

@@ -32,12 +32,22 @@ import (
 	"github.com/millstream-io/millstream/runtime/host"
 )
 
-// Config is what a worker runs.
+// Config is what a worker runs, and where.
 type Config struct {
-	Engine  engine.Engine
+	Engine engine.Engine
+	Group  engine.Group
+	Release
+	Stats  *Stats
+	Logs   *Logs
+	Logger *slog.Logger
+}
+
+// Release is one version of a deployment.
+type Release struct {
 	Program Program
-	Group   engine.Group
 	Setup   host.Setup
+	// Outputs are the topics by output index.
+	Outputs []string
 	// OnError is one of deploy's error policies.
 	OnError string
 	// DeadLetters is the topic of failed records under the dead-letter policy.
@@ -45,9 +55,10 @@ type Config struct {
 	Source      deadletter.Source
 	// Limits are the guest's; the sizes of batches stay within FuelPerCall and WallTime.
 	Limits host.Limits
-	Stats  *Stats
-	Logs   *Logs
-	Logger *slog.Logger
+	// Retries is how often a record on which the guest trapped is tried again.
+	Retries int
+	// FailureLimit stops the worker when too many records fail.
+	FailureLimit deploy.FailureLimit
 }
 
 // Worker is one member of a deployment's group.

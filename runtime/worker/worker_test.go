@@ -55,11 +55,15 @@ func (b *bench) ok(err error) {
 
 func (b *bench) config() worker.Config {
 	return worker.Config{
-		Engine: b.log, Program: b.program,
-		Group:   engine.Group{Name: "d", Inputs: []string{"in"}, OutputTopics: []string{"out"}, Start: engine.Start{Kind: engine.StartEarliest}},
-		Setup:   host.Setup{Deployment: "d", Inputs: []string{"in"}, Outputs: []string{"out"}},
-		OnError: b.onError, DeadLetters: "d.dlq", Source: deadletter.Source{Deployment: "d", Module: "sha256:m"},
-		Limits: b.limits, Stats: b.stats, Logs: b.logs, Logger: slog.New(slog.DiscardHandler),
+		Engine: b.log,
+		Group:  engine.Group{Name: "d", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartEarliest}},
+		Release: worker.Release{
+			Program: b.program,
+			Setup:   host.Setup{Deployment: "d", Inputs: []string{"in"}, Outputs: []string{"out"}}, Outputs: []string{"out"},
+			OnError: b.onError, DeadLetters: "d.dlq", Source: deadletter.Source{Deployment: "d", Module: "sha256:m"},
+			Limits: b.limits,
+		},
+		Stats: b.stats, Logs: b.logs, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -54,7 +54,7 @@ func (c *copier) step(ctx context.Context, maxBytes int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.s.Begin(); err != nil {
+	if err := c.s.Begin([]string{"out"}); err != nil {
 		return 0, err
 	}
 	for first := 0; first < f.Len(); {
@@ -91,7 +91,7 @@ func startCopy(tb testing.TB, l *log, valueBytes, records int, key []byte) (*cop
 	for done := 0; done < records; done += perBatch {
 		l.produce(tb, "in", 0, "none", batch)
 	}
-	m, err := l.engine.Join(ctx, engine.Group{Name: "copy", Inputs: []string{"in"}, OutputTopics: []string{"out"},
+	m, err := l.engine.Join(ctx, engine.Group{Name: "copy", Inputs: []string{"in"},
 		Start: engine.Start{Kind: engine.StartEarliest}})
 	if err != nil {
 		tb.Fatal(err)

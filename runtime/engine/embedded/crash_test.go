@@ -43,7 +43,7 @@ func (c *crashes) fault(ignoreSync func(path string) bool) *vfs.Fault {
 func copyAll(t *testing.T, l *log, more func(round int) bool) {
 	t.Helper()
 	ctx := context.Background()
-	m, err := l.engine.Join(ctx, engine.Group{Name: "copy", Inputs: []string{"in"}, OutputTopics: []string{"out"},
+	m, err := l.engine.Join(ctx, engine.Group{Name: "copy", Inputs: []string{"in"},
 		Start: engine.Start{Kind: engine.StartEarliest}})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func copyAll(t *testing.T, l *log, more func(round int) bool) {
 }
 
 func valuesIn(l *log, name string) (values []string, err error) {
-	_, err = l.engine.ReadAll(context.Background(), name, func(_ int32, r engine.Record) error {
+	_, err = l.engine.ReadAll(context.Background(), name, nil, func(_ int32, r engine.Record) error {
 		values = append(values, string(r.Value))
 		return nil
 	})

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,8 @@ type embedded struct {
 	rejoin  time.Duration
 	// spread chooses the partition of records without a key that Append writes.
 	spread atomic.Uint32
+	// updating is held by who updates a topic.
+	updating sync.Mutex
 }
 
 // New returns the engine over a broker's topics and groups.

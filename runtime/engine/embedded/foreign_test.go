@@ -251,7 +251,7 @@ func TestTopicIsDeletedAndMadeAgain(t *testing.T) {
 		if n := v.partitions(); n != 2 {
 			t.Errorf("%d partitions of the new topic, want 2", n)
 		}
-		if err := before.Begin(); !errors.Is(err, engine.ErrFenced) && !errors.Is(err, engine.ErrClosed) {
+		if err := before.Begin([]string{"out"}); !errors.Is(err, engine.ErrFenced) && !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("a session of the old topic says %v", err)
 		}
 	})

@@ -52,12 +52,8 @@ type outputPartition struct {
 	dirty     bool
 }
 
-func newOutputs(topics *topic.Topics, inputPartition int32, names []string) *outputs {
-	o := &outputs{topics: topics, inputPartition: inputPartition, byName: map[string]*outputTopic{}}
-	for _, name := range names {
-		o.byIndex = append(o.byIndex, o.named(name))
-	}
-	return o
+func newOutputs(topics *topic.Topics, inputPartition int32) *outputs {
+	return &outputs{topics: topics, inputPartition: inputPartition, byName: map[string]*outputTopic{}}
 }
 
 func (o *outputs) named(name string) *outputTopic {
@@ -70,7 +66,11 @@ func (o *outputs) named(name string) *outputTopic {
 }
 
 // begin makes ready for a new batch; topics may have grown or changed since the last.
-func (o *outputs) begin() {
+func (o *outputs) begin(names []string) {
+	o.byIndex = o.byIndex[:0]
+	for _, name := range names {
+		o.byIndex = append(o.byIndex, o.named(name))
+	}
 	for _, t := range o.byName {
 		t.fresh = false
 	}

@@ -50,7 +50,7 @@ func newSession(m *member, tp engine.TopicPartition, input int, p *topic.Partiti
 		revoking: make(chan struct{}), gone: make(chan struct{}),
 		readable: make(chan struct{}, 1),
 		position: position, committed: position,
-		outputs: newOutputs(m.e.topics, tp.Partition, m.g.OutputTopics),
+		outputs: newOutputs(m.e.topics, tp.Partition),
 	}
 	s.revoke = sync.OnceFunc(func() { close(s.revoking) })
 	var once sync.Once
@@ -173,7 +173,7 @@ func (s *session) backInRange() (moved bool) {
 }
 
 // Begin implements engine.Session.
-func (s *session) Begin() error {
+func (s *session) Begin(outputs []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(); err != nil {
@@ -183,7 +183,7 @@ func (s *session) Begin() error {
 		return errors.New("a batch is open already: Commit or Abort comes first")
 	}
 	s.open = true
-	s.outputs.begin()
+	s.outputs.begin(outputs)
 	return nil
 }
 

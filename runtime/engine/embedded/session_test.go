@@ -31,7 +31,7 @@ func oneSession(t *testing.T, fs vfs.FS) (*log, engine.Session, engine.Member) {
 			t.Fatal(err)
 		}
 	}
-	m, err := l.engine.Join(ctx, engine.Group{Name: "g", Inputs: []string{"in"}, OutputTopics: []string{"out"},
+	m, err := l.engine.Join(ctx, engine.Group{Name: "g", Inputs: []string{"in"},
 		Start: engine.Start{Kind: engine.StartEarliest}})
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestCommitAfterRefusedWrite(t *testing.T) {
 		l, s, m := oneSession(t, fs)
 		defer l.close(t)
 		defer m.Leave(ctx)
-		if err := s.Begin(); err != nil {
+		if err := s.Begin([]string{"out"}); err != nil {
 			t.Fatal(err)
 		}
 		outputs := outputList{{Key: keyFor(0), Value: []byte("a")}, {Key: keyFor(1), Value: []byte("b")}}
@@ -120,7 +120,7 @@ func TestOffsetsWaitForFailedFlush(t *testing.T) {
 		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
 		synctest.Wait()
 		broken.Store(true)
-		if err := s.Begin(); err != nil {
+		if err := s.Begin([]string{"out"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Produce(ctx, &outputList{{Key: keyFor(0), Value: []byte("a")}}); err != nil {
@@ -159,7 +159,7 @@ func TestRoundsAreShared(t *testing.T) {
 		defer l.close(t)
 		defer m.Leave(ctx)
 		commit := func(next int64) {
-			if err := s.Begin(); err != nil {
+			if err := s.Begin([]string{"out"}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Produce(ctx, &outputList{{Key: keyFor(0), Value: []byte("a")}}); err != nil {

@@ -43,7 +43,7 @@ func (e *embedded) Append(ctx context.Context, name string, records []engine.Rec
 	if !ok || info.Partitions == 0 {
 		return fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
 	}
-	out := newOutputs(e.topics, int32(e.spread.Add(1)&0x7fffffff), nil)
+	out := newOutputs(e.topics, int32(e.spread.Add(1)&0x7fffffff))
 	for i := range records {
 		r := &records[i]
 		if err := out.addTo(name, r); err != nil {
@@ -62,8 +62,19 @@ func (e *embedded) Append(ctx context.Context, name string, records []engine.Rec
 	return nil
 }
 
+// Update implements engine.Engine.
+func (e *embedded) Update(ctx context.Context, name string, f func(context.Context) ([]engine.Record, error)) error {
+	e.updating.Lock()
+	defer e.updating.Unlock()
+	records, err := f(ctx)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	return e.Append(ctx, name, records)
+}
+
 // ReadAll implements engine.Engine.
-func (e *embedded) ReadAll(ctx context.Context, name string, f func(partition int32, r engine.Record) error) (engine.Positions, error) {
+func (e *embedded) ReadAll(ctx context.Context, name string, from engine.Positions, f func(partition int32, r engine.Record) error) (engine.Positions, error) {
 	info, ok := e.topics.Lookup(name)
 	if !ok {
 		return nil, fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
@@ -76,7 +87,7 @@ func (e *embedded) ReadAll(ctx context.Context, name string, f func(partition in
 			return nil, explain(err)
 		}
 		bounds := p.Offsets()
-		position := bounds.LogStart
+		position := max(bounds.LogStart, from[int32(i)])
 		for position < bounds.HighWatermark {
 			next, err := s.scan(ctx, p, position, bounds.HighWatermark, f)
 			if err != nil {

@@ -55,7 +55,7 @@ func run(t *testing.T, open func(t *testing.T) Subject, around func(*testing.T, 
 				around(t, func(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), deadline)
 					defer cancel()
-					test.run(&env{T: t, ctx: ctx, Subject: open(t)})
+					test.run(&env{T: t, ctx: ctx, Subject: open(t), outputs: []string{"out"}})
 				})
 			})
 		}
@@ -75,6 +75,8 @@ type env struct {
 	*testing.T
 	Subject
 	ctx context.Context
+	// outputs are the topics that Begin is given.
+	outputs []string
 }
 
 func (e *env) must(err error) {
@@ -91,7 +93,7 @@ func (e *env) topic(name string, partitions int) {
 
 // group is a consumer of topic "in" with the output topic "out", from the start.
 func group() engine.Group {
-	return engine.Group{Name: "g", Client: "test", Inputs: []string{"in"}, OutputTopics: []string{"out"},
+	return engine.Group{Name: "g", Client: "test", Inputs: []string{"in"},
 		Start: engine.Start{Kind: engine.StartEarliest}}
 }
 
@@ -161,14 +163,14 @@ func (e *env) pollValues(s engine.Session, n int) []string {
 // commit processes nothing and commits.
 func (e *env) commit(s engine.Session, next int64) {
 	e.Helper()
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	e.must(s.Commit(e.ctx, next))
 }
 
 // copyBatch writes outputs for what was polled and commits.
 func (e *env) copyBatch(s engine.Session, next int64, o ...abi.Output) {
 	e.Helper()
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	e.must(s.Produce(e.ctx, outputs(o...)))
 	e.must(s.Commit(e.ctx, next))
 }
@@ -194,7 +196,7 @@ func (e *env) values(topic string, partition int32) []string {
 func (e *env) records(topic string) map[int32][]engine.Record {
 	e.Helper()
 	found := map[int32][]engine.Record{}
-	_, err := e.Engine.ReadAll(e.ctx, topic, func(p int32, r engine.Record) error {
+	_, err := e.Engine.ReadAll(e.ctx, topic, nil, func(p int32, r engine.Record) error {
 		found[p] = append(found[p], clone(r))
 		return nil
 	})

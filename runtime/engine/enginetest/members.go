@@ -97,7 +97,7 @@ func secondTakesHalf(e *env) {
 		}
 		gone++
 		<-s.Done()
-		if err := s.Begin(); err == nil {
+		if err := s.Begin(e.outputs); err == nil {
 			e.Errorf("the session of %v was taken away and still begins batches", s.Partition())
 		}
 	}
@@ -200,7 +200,7 @@ func workDuringRebalances(e *env) {
 			default:
 			}
 			for i := range f.Len() {
-				if s.Begin() != nil ||
+				if s.Begin(e.outputs) != nil ||
 					s.Produce(e.ctx, outputs(output(0, string(f.Record(i).Value)))) != nil ||
 					s.Commit(e.ctx, f.NextOffset(i)) != nil {
 					return
@@ -281,7 +281,7 @@ func lateCloserIsFenced(e *env) {
 		e.Fatalf("%v belonged to nobody", taken.Partition())
 	}
 	<-late.Done()
-	for name, err := range map[string]error{"Begin": late.Begin(), "Commit": late.Commit(e.ctx, 1), "Abort": late.Abort(e.ctx)} {
+	for name, err := range map[string]error{"Begin": late.Begin(e.outputs), "Commit": late.Commit(e.ctx, 1), "Abort": late.Abort(e.ctx)} {
 		if !errors.Is(err, engine.ErrFenced) {
 			e.Errorf("%s of a session that belongs to another member: %v", name, err)
 		}
@@ -303,7 +303,7 @@ func callsAfterLeave(e *env) {
 	if _, err := m.Next(e.ctx); !errors.Is(err, engine.ErrClosed) {
 		e.Errorf("Next after Leave: %v", err)
 	}
-	if err := s.Begin(); err == nil {
+	if err := s.Begin(e.outputs); err == nil {
 		e.Error("a session outlived its member")
 	}
 	e.must(m.Leave(e.ctx))

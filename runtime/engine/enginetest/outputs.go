@@ -44,7 +44,7 @@ func keyed(key, value string) abi.Output {
 
 func visibleAfterCommit(e *env) {
 	s := e.single()
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	e.must(s.Produce(e.ctx, outputs(output(0, "a"), output(0, "b"))))
 	e.wantValues(e.values("out", 0))
 	e.must(s.Commit(e.ctx, 0))
@@ -95,9 +95,8 @@ func severalOutputs(e *env) {
 	e.topic("in", 1)
 	e.topic("es", 1)
 	e.topic("fr", 1)
-	g := group()
-	g.OutputTopics = []string{"es", "fr"}
-	s, _ := e.session(g)
+	s, _ := e.session(group())
+	e.outputs = []string{"es", "fr"}
 	e.copyBatch(s, 0, output(0, "hola"), output(1, "bonjour"), output(0, "adiós"))
 	e.wantValues(e.values("es", 0), "hola", "adiós")
 	e.wantValues(e.values("fr", 0), "bonjour")
@@ -170,7 +169,7 @@ func produceTo(e *env) {
 	s := e.single()
 	e.topic("dead", 1)
 	letter := engine.Record{Timestamp: 7, Key: []byte("k"), Value: []byte("v"), Headers: []engine.Header{{Name: "reason", Value: []byte("because")}}}
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	e.must(s.ProduceTo(e.ctx, "dead", letter))
 	e.must(s.Produce(e.ctx, outputs(output(0, "fine"))))
 	e.must(s.Commit(e.ctx, 1))
@@ -185,7 +184,7 @@ func tooLarge(e *env) {
 	e.must(e.Engine.EnsureTopic(e.ctx, "out", 1, map[string]string{"max.message.bytes": "1000"}))
 	s, _ := e.session(group())
 	big := abi.Output{Input: 3, Timestamp: 1, Value: make([]byte, 1000)}
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	err := s.Produce(e.ctx, outputs(output(0, "a"), big))
 	var which *engine.OutputError
 	if !errors.Is(err, engine.ErrTooLarge) || !errors.As(err, &which) || which.Input != 3 || which.Topic != "out" {
@@ -207,7 +206,7 @@ func compactedWithoutKey(e *env) {
 	e.topic("in", 1)
 	e.must(e.Engine.EnsureTopic(e.ctx, "out", 1, map[string]string{"cleanup.policy": "compact"}))
 	s, _ := e.session(group())
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	if err := s.Produce(e.ctx, outputs(output(0, "no key"))); !errors.Is(err, engine.ErrInvalidRecord) {
 		e.Errorf("answer is %v", err)
 	}
@@ -219,7 +218,7 @@ func compactedWithoutKey(e *env) {
 func unknownOutput(e *env) {
 	e.topic("in", 1)
 	s, _ := e.session(group())
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	err := s.Produce(e.ctx, outputs(output(0, "a")))
 	if err == nil {
 		err = s.Commit(e.ctx, 1)
@@ -241,14 +240,14 @@ func callsOutOfOrder(e *env) {
 	if err := s.ProduceTo(e.ctx, "out", engine.Record{}); err == nil {
 		e.Error("ProduceTo without Begin was taken")
 	}
-	e.must(s.Begin())
-	if err := s.Begin(); err == nil {
+	e.must(s.Begin(e.outputs))
+	if err := s.Begin(e.outputs); err == nil {
 		e.Error("a second Begin was taken")
 	}
 	e.must(s.Produce(e.ctx, outputs(output(0, "dropped by Close"))))
 	e.must(s.Close(e.ctx))
 	e.must(s.Close(e.ctx))
-	for name, err := range map[string]error{"Begin": s.Begin(), "Commit": s.Commit(e.ctx, 1), "Abort": s.Abort(e.ctx)} {
+	for name, err := range map[string]error{"Begin": s.Begin(e.outputs), "Commit": s.Commit(e.ctx, 1), "Abort": s.Abort(e.ctx)} {
 		if !errors.Is(err, engine.ErrClosed) {
 			e.Errorf("%s after Close: %v", name, err)
 		}

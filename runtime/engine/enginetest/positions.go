@@ -123,7 +123,7 @@ func abortGoesBack(e *env) {
 	e.Produce(e, "in", 0, "none", numbered("v", 0, 4))
 	f := e.poll(s)
 	e.copyBatch(s, f.NextOffset(0), output(0, "kept"))
-	e.must(s.Begin())
+	e.must(s.Begin(e.outputs))
 	e.must(s.Produce(e.ctx, outputs(output(0, "dropped"))))
 	e.must(s.Abort(e.ctx))
 	e.wantValues(e.pollValues(s, 3), "v-1", "v-2", "v-3")

@@ -51,7 +51,7 @@ func appendAndReadAll(e *env) {
 	got := map[string]string{}
 	partitionOf := map[string]int32{}
 	count := 0
-	ends, err := e.Engine.ReadAll(e.ctx, "t", func(p int32, r engine.Record) error {
+	ends, err := e.Engine.ReadAll(e.ctx, "t", nil, func(p int32, r engine.Record) error {
 		if was, ok := partitionOf[string(r.Key)]; ok && was != p {
 			e.Errorf("key %s is in partitions %d and %d", r.Key, was, p)
 		}
@@ -72,7 +72,7 @@ func appendAndReadAll(e *env) {
 		e.Errorf("ends are %v", ends)
 	}
 	stop := errors.New("stop")
-	if _, err := e.Engine.ReadAll(e.ctx, "t", func(int32, engine.Record) error { return stop }); !errors.Is(err, stop) {
+	if _, err := e.Engine.ReadAll(e.ctx, "t", nil, func(int32, engine.Record) error { return stop }); !errors.Is(err, stop) {
 		e.Errorf("ReadAll hides its caller's error: %v", err)
 	}
 }
@@ -85,7 +85,7 @@ func follow(e *env) {
 	}
 	appendValue("a")
 	appendValue("b")
-	from, err := e.Engine.ReadAll(e.ctx, "t", func(int32, engine.Record) error { return nil })
+	from, err := e.Engine.ReadAll(e.ctx, "t", nil, func(int32, engine.Record) error { return nil })
 	e.must(err)
 	appendValue("c") // between the two
 	got := map[string]int{}
@@ -130,7 +130,7 @@ func followFromStart(e *env) {
 
 func unknownTopic(e *env) {
 	none := func(int32, engine.Record) error { return nil }
-	_, err := e.Engine.ReadAll(e.ctx, "nothing", none)
+	_, err := e.Engine.ReadAll(e.ctx, "nothing", nil, none)
 	for name, err := range map[string]error{
 		"ReadAll": err,
 		"Follow":  e.Engine.Follow(e.ctx, "nothing", nil, none),

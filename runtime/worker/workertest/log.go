@@ -32,6 +32,8 @@ type Log struct {
 	kept    map[string]int // calls of KeepGroup
 	changed chan struct{}  // closed and replaced when anything changes
 	fault   func(op, topic string) error
+
+	updating sync.Mutex // held by who updates a topic
 }
 
 type topic struct {
@@ -204,8 +206,19 @@ func (t *topic) add(partition int, r engine.Record) {
 	t.partitions[partition] = append(t.partitions[partition], r)
 }
 
+// Update implements engine.Engine.
+func (l *Log) Update(ctx context.Context, name string, f func(context.Context) ([]engine.Record, error)) error {
+	l.updating.Lock()
+	defer l.updating.Unlock()
+	records, err := f(ctx)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	return l.Append(ctx, name, records)
+}
+
 // ReadAll implements engine.Engine.
-func (l *Log) ReadAll(_ context.Context, name string, f func(int32, engine.Record) error) (engine.Positions, error) {
+func (l *Log) ReadAll(_ context.Context, name string, from engine.Positions, f func(int32, engine.Record) error) (engine.Positions, error) {
 	l.mu.Lock()
 	t := l.topics[name]
 	if t == nil {
@@ -216,7 +229,7 @@ func (l *Log) ReadAll(_ context.Context, name string, f func(int32, engine.Recor
 	l.mu.Unlock()
 	ends := engine.Positions{}
 	for i, records := range partitions {
-		for _, r := range records {
+		for _, r := range records[min(from[int32(i)], int64(len(records))):] {
 			if err := f(int32(i), r); err != nil {
 				return nil, err
 			}

@@ -17,6 +17,7 @@ type session struct {
 	ended    bool
 	position int64
 	open     bool
+	outputs  []string
 	pending  []pending
 }
 
@@ -101,7 +102,7 @@ func (s *session) fetch(maxBytes int) (engine.Fetch, error) {
 }
 
 // Begin implements engine.Session.
-func (s *session) Begin() error {
+func (s *session) Begin(outputs []string) error {
 	s.log().mu.Lock()
 	defer s.log().mu.Unlock()
 	if s.ended {
@@ -110,7 +111,7 @@ func (s *session) Begin() error {
 	if s.open {
 		return errors.New("a batch is open")
 	}
-	s.open = true
+	s.open, s.outputs = true, outputs
 	return nil
 }
 
@@ -128,7 +129,7 @@ func (s *session) Produce(_ context.Context, outputs abi.Outputs) error {
 			}
 			r.Headers, rest = append(r.Headers, engine.Header{Name: string(name), Value: value}), tail
 		}
-		if err := s.produce(s.member.config.OutputTopics[o.Index], o.Input, r); err != nil {
+		if err := s.produce(s.outputs[o.Index], o.Input, r); err != nil {
 			return err
 		}
 	}
