@@ -52,9 +52,7 @@ lint: ## vet, formatting, the laws of the tree
 
 FUZZTIME ?= 20s
 fuzz: ## every fuzz target for FUZZTIME
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$pkg; done; done
+	.ci/fuzz $(FUZZTIME)
 
 crash: ## every state that a power cut, a failing disk or a flipped bit may leave (about three minutes on two cores)
 	$(GO) test -count=1 -timeout 15m -v ./broker/crashtest -crash.states 50000 -crash.failures 5000 -crash.flips 15000
