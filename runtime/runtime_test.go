@@ -190,7 +190,7 @@ func TestPauseAndResume(t *testing.T) {
 		b.deploy("up", "in", "out")
 		s, err := b.runtime.Pause(t.Context(), "up")
 		b.ok(err)
-		if s.Phase != PhasePaused || s.Spec.State != deploy.Paused || s.Spec.Version != 2 || b.log.Members("up") != 0 {
+		if s.Phase != PhasePaused || s.Spec.State != deploy.Paused || s.Spec.Version != 2 || b.log.MemberCount("up") != 0 {
 			t.Errorf("paused: %+v", s)
 		}
 		b.log.AppendTo("in", 0, "one", "two")

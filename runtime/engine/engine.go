@@ -47,6 +47,8 @@ var (
 	ErrInvalidRecord = errors.New("output record is not valid for its topic")
 	// ErrCorrupt: the input's stored bytes are damaged; the text names partition and offset. Nothing was skipped.
 	ErrCorrupt = errors.New("the log is damaged")
+	// ErrGroupActive: the group has members, which know their positions better.
+	ErrGroupActive = errors.New("the group has members")
 	// ErrClosed: the member has left.
 	ErrClosed = errors.New("engine is closed")
 )
@@ -142,6 +144,13 @@ type Engine interface {
 	Follow(ctx context.Context, topic string, from Positions, f func(partition int32, r Record) error) error
 	// Lag tells for each partition of the group's inputs where the group is and where the log ends.
 	Lag(ctx context.Context, group string, inputs []string) (map[TopicPartition]Position, error)
+	// OffsetsAt finds where start is in each partition of the topics; topics that do not exist are left out.
+	OffsetsAt(ctx context.Context, topics []string, start Start) (map[TopicPartition]int64, error)
+	// SetOffsets commits offsets for a group without members, durable on return; the group need not
+	// exist. With members it is ErrGroupActive and nothing is changed.
+	SetOffsets(ctx context.Context, group string, offsets map[TopicPartition]int64) error
+	// Members tells who is in the group; a group that does not exist has none.
+	Members(ctx context.Context, group string) ([]GroupMember, error)
 	// KeepGroup commits the offsets of a group without members once more, as they are, so that
 	// they do not expire: brokers forget those of groups that nobody is in for long
 	// (offsets.retention.minutes). With members, or without offsets, it does nothing.
@@ -155,6 +164,13 @@ type Position struct {
 	Committed int64 // -1: nothing committed
 	LogStart  int64
 	LogEnd    int64 // high watermark
+}
+
+// GroupMember is a member of a group, wherever it runs.
+type GroupMember struct {
+	Client     string // client id
+	Host       string // as the coordinator sees it; empty for one in the coordinator's process
+	Partitions []TopicPartition
 }
 
 // Member is a membership in a consumer group. Heartbeats and rejoining happen inside.

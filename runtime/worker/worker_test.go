@@ -86,7 +86,7 @@ func (b *bench) finish() {
 	if n := b.program.Open.Load(); n != 0 {
 		b.t.Errorf("%d guests are not closed", n)
 	}
-	if n := b.log.Members("d"); n != 0 {
+	if n := b.log.MemberCount("d"); n != 0 {
 		b.t.Errorf("%d members are left in the group", n)
 	}
 }

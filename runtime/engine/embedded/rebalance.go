@@ -62,7 +62,7 @@ func (m *member) join() (group.JoinResponse, error) {
 	cooperative.UserData = generationData(subscription.Generation)
 	return m.e.groups.Join(m.ctx, group.JoinRequest{
 		Group: m.g.Name, MemberID: id,
-		ClientID: m.g.Client, ClientHost: "in-process",
+		ClientID: m.g.Client, ClientHost: inProcess,
 		SessionTimeout: m.e.session, RebalanceTimeout: m.e.rejoin,
 		ProtocolType: group.ConsumerProtocolType,
 		Protocols: []group.Protocol{

@@ -82,24 +82,9 @@ func (m *member) settle(fresh []opening) error {
 // the group has committed others of the topic, this one came later, and everything
 // in it is new: a start at the end, or at an offset of the older ones, would pass records over.
 func (m *member) startOf(p *topic.Partition, grown bool) (int64, error) {
-	bounds := p.Offsets()
 	start := m.g.Start
 	if grown && (start.Kind == engine.StartLatest || start.Kind == engine.StartOffset) {
 		start = engine.Start{Kind: engine.StartEarliest}
 	}
-	switch start.Kind {
-	case engine.StartEarliest:
-		return bounds.LogStart, nil
-	case engine.StartOffset:
-		return min(max(start.Offset, bounds.LogStart), bounds.HighWatermark), nil
-	case engine.StartTimestamp:
-		offset, _, ok, err := p.OffsetForTimestamp(start.Timestamp.UnixMilli())
-		if err != nil {
-			return 0, fmt.Errorf("find the start of %s-%d: %w", p.Topic(), p.Index(), err)
-		}
-		if ok {
-			return offset, nil
-		}
-	}
-	return bounds.HighWatermark, nil
+	return offsetAt(p, start)
 }

@@ -18,6 +18,9 @@ func topicTests() []test {
 		{name: "topic/follow from the start", run: followFromStart},
 		{name: "topic/unknown", run: unknownTopic},
 		{name: "topic/lag", run: lag},
+		{name: "group/set offsets", run: setOffsets},
+		{name: "group/offsets at a start", run: offsetsAt},
+		{name: "group/members", run: groupMembers},
 	}
 }
 

@@ -31,15 +31,21 @@ func (l *Log) Join(_ context.Context, g engine.Group) (engine.Member, error) {
 			return nil, fmt.Errorf("%w: %s", engine.ErrUnknownTopic, input)
 		}
 	}
-	joined := l.groups[g.Name]
-	if joined == nil {
-		joined = &group{committed: map[engine.TopicPartition]int64{}, owners: map[engine.TopicPartition]*session{}}
-		l.groups[g.Name] = joined
-	}
+	joined := l.group(g.Name)
 	m := &member{log: l, group: joined, config: g}
 	joined.members = append(joined.members, m)
 	joined.rebalance(l)
 	return m, nil
+}
+
+// group returns a group, which it makes if there is none; l.mu is held.
+func (l *Log) group(name string) *group {
+	g := l.groups[name]
+	if g == nil {
+		g = &group{committed: map[engine.TopicPartition]int64{}, owners: map[engine.TopicPartition]*session{}}
+		l.groups[name] = g
+	}
+	return g
 }
 
 // rebalance deals the partitions out in turn; what has another owner is taken away from it first.
@@ -78,21 +84,26 @@ func (g *group) start(l *Log, m *member, tp engine.TopicPartition) int64 {
 	if at, ok := g.committed[tp]; ok {
 		return at
 	}
-	records := l.topics[tp.Topic].partitions[tp.Partition]
-	at := int64(len(records))
-	switch start := m.config.Start; start.Kind {
+	at := offsetAt(l.topics[tp.Topic].partitions[tp.Partition], m.config.Start)
+	g.committed[tp] = at
+	return at
+}
+
+// offsetAt is where start is among the records of a partition.
+func offsetAt(records []engine.Record, start engine.Start) int64 {
+	end := int64(len(records))
+	switch start.Kind {
 	case engine.StartEarliest:
-		at = 0
+		return 0
 	case engine.StartOffset:
-		at = min(at, start.Offset)
+		return min(end, start.Offset)
 	case engine.StartTimestamp:
 		i := slices.IndexFunc(records, func(r engine.Record) bool { return r.Timestamp >= start.Timestamp.UnixMilli() })
 		if i >= 0 {
-			at = int64(i)
+			return int64(i)
 		}
 	}
-	g.committed[tp] = at
-	return at
+	return end
 }
 
 // Next implements engine.Member.

@@ -11,7 +11,6 @@ package workertest
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -239,11 +238,6 @@ func (l *Log) ReadAll(_ context.Context, name string, from engine.Positions, f f
 	return ends, nil
 }
 
-// Follow implements engine.Engine; it is not needed by a worker.
-func (l *Log) Follow(context.Context, string, engine.Positions, func(int32, engine.Record) error) error {
-	return errors.ErrUnsupported
-}
-
 // Lag implements engine.Engine.
 func (l *Log) Lag(_ context.Context, name string, inputs []string) (map[engine.TopicPartition]engine.Position, error) {
 	l.mu.Lock()
@@ -266,54 +260,6 @@ func (l *Log) Lag(_ context.Context, name string, inputs []string) (map[engine.T
 		}
 	}
 	return lag, nil
-}
-
-// KeepGroup implements engine.Engine: nothing expires here, so it counts the calls.
-func (l *Log) KeepGroup(_ context.Context, name string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.kept[name]++
-	return nil
-}
-
-// Kept returns how often a group was kept.
-func (l *Log) Kept(name string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.kept[name]
-}
-
-// ForgetGroup implements engine.Engine.
-func (l *Log) ForgetGroup(_ context.Context, name string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if g := l.groups[name]; g != nil && len(g.members) > 0 {
-		return fmt.Errorf("group %s has %d members", name, len(g.members))
-	}
-	delete(l.groups, name)
-	return nil
-}
-
-// Committed returns the committed offset of a group; -1 for none.
-func (l *Log) Committed(name, input string, partition int32) int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if g := l.groups[name]; g != nil {
-		if at, ok := g.committed[engine.TopicPartition{Topic: input, Partition: partition}]; ok {
-			return at
-		}
-	}
-	return -1
-}
-
-// Members returns how many members a group has.
-func (l *Log) Members(name string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if g := l.groups[name]; g != nil {
-		return len(g.members)
-	}
-	return 0
 }
 
 func comparePartitions(a, b engine.TopicPartition) int {
