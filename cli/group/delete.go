@@ -31,7 +31,7 @@ millstream group delete old-1 old-2 --json`,
 }
 
 func (o *deleteOptions) run(ctx context.Context) error {
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}
@@ -40,24 +40,5 @@ func (o *deleteOptions) run(ctx context.Context) error {
 	if err != nil {
 		return o.brokers.Explain(err, "delete groups")
 	}
-	var failure error
-	deleted := []string{}
-	for _, name := range o.names {
-		if err := responses[name].Err; err != nil {
-			if failure == nil {
-				failure = o.brokers.Explain(err, named(name))
-			}
-			continue
-		}
-		deleted = append(deleted, name)
-		if !o.env.JSON {
-			o.env.Printf("deleted group %q\n", name)
-		}
-	}
-	if o.env.JSON {
-		if err := o.env.PrintJSON(map[string]any{"deleted": deleted}); err != nil {
-			return err
-		}
-	}
-	return failure
+	return o.brokers.ReportDeleted(o.env, "group", o.names, func(name string) error { return responses[name].Err })
 }

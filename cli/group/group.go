@@ -5,7 +5,6 @@ package group
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
@@ -19,14 +18,6 @@ func New(env *command.Env) *cli.Command {
 		newList(env), newDescribe(env), newReset(env), newDelete(env), newDeleteOffsets(env))
 }
 
-func admin(ctx context.Context, b *connect.Brokers) (*kadm.Client, error) {
-	client, err := b.Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return kadm.NewClient(client), nil
-}
-
 func named(group string) string { return fmt.Sprintf("group %q", group) }
 
 func notFound(group string) error {
@@ -35,25 +26,8 @@ func notFound(group string) error {
 
 // names lists groups for shell completion.
 func names(env *command.Env) func(context.Context, []string) []string {
-	return func(ctx context.Context, args []string) []string {
-		if len(args) > 0 {
-			return nil
-		}
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		b := &connect.Brokers{Addresses: connect.DefaultBrokers}
-		if a := env.Getenv("MILLSTREAM_BROKERS"); a != "" {
-			b.Addresses = a
-		}
-		client, err := admin(ctx, b)
-		if err != nil {
-			return nil
-		}
-		defer client.Close()
+	return connect.Suggest(env, func(ctx context.Context, client *kadm.Client) ([]string, error) {
 		groups, err := client.ListGroups(ctx)
-		if err != nil {
-			return nil
-		}
-		return groups.Groups()
-	}
+		return groups.Groups(), err
+	})
 }

@@ -5,13 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/millstream-io/millstream/broker"
-	"github.com/millstream-io/millstream/broker/vfs"
+	"github.com/millstream-io/millstream/broker/brokertest"
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/group"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -24,25 +23,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serve runs a broker in memory and returns its address.
 func serve(t *testing.T) string {
 	t.Helper()
-	b, err := broker.Open(t.Context(), broker.Options{FS: vfs.NewMem(), Dir: "data"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- b.Serve(l) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := b.Close(ctx); err != nil {
-			t.Error(err)
-		}
-		<-served
-	})
-	return l.Addr().String()
+	_, address := brokertest.Serve(t, broker.Options{})
+	return address
 }
 
 // run runs a command of the group.

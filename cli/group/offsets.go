@@ -56,7 +56,7 @@ func (o *deleteOffsetsOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (o *resetOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

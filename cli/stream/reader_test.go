@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/millstream-io/millstream/broker"
+	"github.com/millstream-io/millstream/broker/brokertest"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
-	"github.com/millstream-io/millstream/broker/vfs"
 	"github.com/millstream-io/millstream/cli/stream"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -32,27 +31,8 @@ type fixture struct {
 
 func start(t *testing.T, partitions int32) *fixture {
 	t.Helper()
-	b, err := broker.Open(t.Context(), broker.Options{FS: vfs.NewMem(), Dir: "data", DefaultPartitions: int(partitions)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- b.Serve(l) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := b.Close(ctx); err != nil {
-			t.Error(err)
-		}
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	f := &fixture{Broker: b, address: l.Addr().String()}
+	b, address := brokertest.Serve(t, broker.Options{DefaultPartitions: int(partitions)})
+	f := &fixture{Broker: b, address: address}
 	client := f.client(t)
 	forever := "-1" // the records are from 1970
 	configs := map[string]*string{"retention.ms": &forever}

@@ -54,7 +54,7 @@ func (o *alterOptions) run(ctx context.Context) error {
 	if len(changes) == 0 && o.partitions <= 0 {
 		return command.Usagef("nothing to change").WithFix("give --partitions, --config or --unset")
 	}
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

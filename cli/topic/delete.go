@@ -30,7 +30,7 @@ func newDelete(env *command.Env) *cli.Command {
 }
 
 func (o *deleteOptions) run(ctx context.Context) error {
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}
@@ -39,25 +39,5 @@ func (o *deleteOptions) run(ctx context.Context) error {
 	if err != nil {
 		return o.brokers.Explain(err, "delete topics")
 	}
-	var failure error
-	deleted := []string{}
-	for _, name := range o.names {
-		r := responses[name]
-		if r.Err != nil {
-			if failure == nil {
-				failure = o.brokers.Explain(r.Err, named(name))
-			}
-			continue
-		}
-		deleted = append(deleted, name)
-		if !o.env.JSON {
-			o.env.Printf("deleted topic %q\n", name)
-		}
-	}
-	if o.env.JSON {
-		if err := o.env.PrintJSON(map[string]any{"deleted": deleted}); err != nil {
-			return err
-		}
-	}
-	return failure
+	return o.brokers.ReportDeleted(o.env, "topic", o.names, func(name string) error { return responses[name].Err })
 }

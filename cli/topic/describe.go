@@ -82,7 +82,7 @@ func (c *config) text() string {
 }
 
 func (o *describeOptions) run(ctx context.Context) error {
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

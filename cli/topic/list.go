@@ -38,7 +38,7 @@ type listed struct {
 }
 
 func (o *listOptions) run(ctx context.Context) error {
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (o *deleteRecordsOptions) run(ctx context.Context) error {
 	if err != nil {
 		return command.Usagef("--before: %w", err)
 	}
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
@@ -19,15 +18,6 @@ const category = "Topics and records"
 func New(env *command.Env) *cli.Command {
 	return command.Group("topic", "create, list, describe, alter and delete topics and their oldest records", category,
 		newCreate(env), newList(env), newDescribe(env), newAlter(env), newDelete(env), newDeleteRecords(env))
-}
-
-// admin opens an admin client over the brokers.
-func admin(ctx context.Context, b *connect.Brokers) (*kadm.Client, error) {
-	client, err := b.Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return kadm.NewClient(client), nil
 }
 
 func named(topic string) string { return fmt.Sprintf("topic %q", topic) }
@@ -50,25 +40,8 @@ func configs(pairs []string) (map[string]*string, error) {
 
 // Names lists topics for shell completion; without a broker there are none.
 func Names(env *command.Env) func(context.Context, []string) []string {
-	return func(ctx context.Context, args []string) []string {
-		if len(args) > 0 {
-			return nil
-		}
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		b := &connect.Brokers{Addresses: connect.DefaultBrokers}
-		if a := env.Getenv("MILLSTREAM_BROKERS"); a != "" {
-			b.Addresses = a
-		}
-		client, err := admin(ctx, b)
-		if err != nil {
-			return nil
-		}
-		defer client.Close()
+	return connect.Suggest(env, func(ctx context.Context, client *kadm.Client) ([]string, error) {
 		topics, err := client.ListTopics(ctx)
-		if err != nil {
-			return nil
-		}
-		return topics.Names()
-	}
+		return topics.Names(), err
+	})
 }

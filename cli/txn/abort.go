@@ -52,7 +52,7 @@ func (o *abortOptions) run(ctx context.Context, args []string) error {
 		return command.Usagef("abort takes a transactional id, or --partition together with --producer-id").
 			WithFix("see what is open: millstream txn list --state ongoing")
 	}
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

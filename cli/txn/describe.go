@@ -51,7 +51,7 @@ type partition struct {
 }
 
 func (o *describeOptions) run(ctx context.Context) error {
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

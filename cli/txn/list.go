@@ -52,7 +52,7 @@ func (o *listOptions) run(ctx context.Context) error {
 	if o.openFor < 0 {
 		return command.Usagef("--open-for %s is negative", o.openFor)
 	}
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

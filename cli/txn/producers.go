@@ -66,7 +66,7 @@ func (o *producersOptions) run(ctx context.Context) error {
 		}
 		wanted.Add(name, p)
 	}
-	client, err := admin(ctx, &o.brokers)
+	client, err := o.brokers.Admin(ctx)
 	if err != nil {
 		return err
 	}

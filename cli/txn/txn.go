@@ -21,14 +21,6 @@ func New(env *command.Env) *cli.Command {
 		newList(env), newDescribe(env), newProducers(env), newAbort(env))
 }
 
-func admin(ctx context.Context, b *connect.Brokers) (*kadm.Client, error) {
-	client, err := b.Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return kadm.NewClient(client), nil
-}
-
 func named(id string) string { return fmt.Sprintf("transactional id %q", id) }
 
 // ongoing is the state of a transaction that may still be aborted.
@@ -68,25 +60,8 @@ func started(ms int64) *time.Time {
 
 // names lists transactional ids for shell completion.
 func names(env *command.Env) func(context.Context, []string) []string {
-	return func(ctx context.Context, args []string) []string {
-		if len(args) > 0 {
-			return nil
-		}
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		b := &connect.Brokers{Addresses: connect.DefaultBrokers}
-		if a := env.Getenv("MILLSTREAM_BROKERS"); a != "" {
-			b.Addresses = a
-		}
-		client, err := admin(ctx, b)
-		if err != nil {
-			return nil
-		}
-		defer client.Close()
+	return connect.Suggest(env, func(ctx context.Context, client *kadm.Client) ([]string, error) {
 		listed, err := client.ListTransactions(ctx, nil, nil)
-		if err != nil {
-			return nil
-		}
-		return listed.TransactionalIDs()
-	}
+		return listed.TransactionalIDs(), err
+	})
 }

@@ -2,18 +2,16 @@ package txn_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/millstream-io/millstream/broker"
+	"github.com/millstream-io/millstream/broker/brokertest"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
-	"github.com/millstream-io/millstream/broker/vfs"
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/txn"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -31,25 +29,8 @@ type fixture struct {
 
 func serve(t *testing.T) *fixture {
 	t.Helper()
-	b, err := broker.Open(t.Context(), broker.Options{FS: vfs.NewMem(), Dir: "data"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- b.Serve(l) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := b.Close(ctx); err != nil {
-			t.Error(err)
-		}
-		<-served
-	})
-	f := &fixture{Broker: b, address: l.Addr().String()}
+	b, address := brokertest.Serve(t, broker.Options{})
+	f := &fixture{Broker: b, address: address}
 	if _, err := kadm.NewClient(f.client(t)).CreateTopic(t.Context(), 2, -1, nil, "notes"); err != nil {
 		t.Fatal(err)
 	}
