@@ -10,23 +10,11 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/host"
 	"github.com/millstream-io/millstream/runtime/module"
+	"github.com/millstream-io/millstream/runtime/module/wasmtest/hostile"
 )
 
-// fate is what becomes of a hostile module.
-type fate string
-
-const (
-	refused  fate = "refused"  // before any of its code is compiled in this process
-	stopped  fate = "stopped"  // a trap, at its start or in a call
-	harmless fate = "harmless" // it runs, and what it did hurts nobody
-	unclear  fate = "unclear"  // an error that does not say whose fault it is: never right
-)
-
-type hostile struct {
-	name string
-	want fate
-	wasm []byte
-}
+// unclear is an error that does not say whose fault it is: never right.
+const unclear hostile.Fate = "unclear"
 
 // TestHostileModules takes each module the whole way, from its bytes to a
 // batch, as a deployment does, all in one host: none may end the process, run on
@@ -37,22 +25,22 @@ func TestHostileModules(t *testing.T) {
 	limits := host.Limits{
 		MemoryBytes: 8 << 20, FuelPerCall: 5_000_000, FuelSetup: 5_000_000, WallTime: wallTime, OutputBytes: 1 << 20,
 	}
-	corpus := hostileModules()
-	if len(corpus) < 60 {
+	corpus := hostile.Modules()
+	if len(corpus) < 100 {
 		t.Fatalf("the corpus has %d modules", len(corpus))
 	}
 	for _, m := range corpus {
-		t.Run(m.name, func(t *testing.T) {
-			got, err := fateOf(t.Context(), h, m.wasm, limits)
-			if got != m.want {
-				t.Errorf("it was %s (%v), want %s", got, err, m.want)
+		t.Run(m.Name, func(t *testing.T) {
+			got, err := fateOf(t.Context(), h, m.Wasm, limits)
+			if got != m.Want {
+				t.Errorf("it was %s (%v), want %s", got, err, m.Want)
 			}
 			if err != nil && len(err.Error()) > 8<<10 {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
 		})
 	}
-	if got, err := fateOf(t.Context(), h, goodModule(), limits); got != harmless {
+	if got, err := fateOf(t.Context(), h, hostile.Good(), limits); got != hostile.Harmless {
 		t.Errorf("a good module was %s afterwards: %v", got, err)
 	}
 	var after runtime.MemStats
@@ -64,10 +52,10 @@ func TestHostileModules(t *testing.T) {
 }
 
 // fateOf runs two records through a module.
-func fateOf(ctx context.Context, h *host.Host, wasm []byte, limits host.Limits) (fate, error) {
+func fateOf(ctx context.Context, h *host.Host, wasm []byte, limits host.Limits) (hostile.Fate, error) {
 	p, err := h.Compile(ctx, wasm, limits)
 	if errors.Is(err, module.ErrRefused) {
-		return refused, err
+		return hostile.Refused, err
 	}
 	if err != nil {
 		return unclear, err
@@ -80,9 +68,9 @@ func fateOf(ctx context.Context, h *host.Host, wasm []byte, limits host.Limits) 
 	}
 	switch {
 	case err == nil:
-		return harmless, nil
+		return hostile.Harmless, nil
 	case errors.As(err, new(*host.Trap)):
-		return stopped, err
+		return hostile.Stopped, err
 	}
 	return unclear, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/host"
 	"github.com/millstream-io/millstream/runtime/module/wasmtest"
+	"github.com/millstream-io/millstream/runtime/module/wasmtest/hostile"
 	"github.com/millstream-io/millstream/sdk/abi"
 )
 
@@ -22,10 +23,6 @@ const (
 func code() wasmtest.Code { return wasmtest.Code{} }
 
 func unreachable() wasmtest.Code { return code().Op(wasmtest.Unreachable) }
-
-func forever(body wasmtest.Code) wasmtest.Code {
-	return code().Loop(wasmtest.NoResult).Append(body).Br(0).End().Op(wasmtest.Unreachable)
-}
 
 // answer is a body for Process: records<<32 | size.
 func answer(records, size int32) wasmtest.Code {
@@ -180,20 +177,20 @@ func TestGuestsThatBreakTheABI(t *testing.T) {
 		{"divide by zero", wasmtest.Guest{
 			Process: code().I32Const(1).I32Const(0).Op(wasmtest.I32DivS).Drop().Append(answer(2, 0)),
 		}, host.TrapFault, "divide by zero"},
-		{"endless loop", wasmtest.Guest{Process: forever(code())}, host.TrapFuel, "units of fuel"},
-		{"endless loop in _initialize", wasmtest.Guest{Initialize: forever(code())}, host.TrapFuel, "units of fuel"},
+		{"endless loop", wasmtest.Guest{Process: hostile.Forever(code())}, host.TrapFuel, "units of fuel"},
+		{"endless loop in _initialize", wasmtest.Guest{Initialize: hostile.Forever(code())}, host.TrapFuel, "units of fuel"},
 		{"endless log", wasmtest.Guest{
-			Process: forever(code().I32Const(1).I32Const(0).I32Const(1000).Call(wasmtest.LogImport)),
+			Process: hostile.Forever(code().I32Const(1).I32Const(0).I32Const(1000).Call(wasmtest.LogImport)),
 		}, host.TrapFuel, "units of fuel"},
 		{"endless output", wasmtest.Guest{
-			Process: forever(code().I32Const(outputArea).I32Const(int32(len(record(0)))).Call(wasmtest.FlushImport)),
+			Process: hostile.Forever(code().I32Const(outputArea).I32Const(int32(len(record(0)))).Call(wasmtest.FlushImport)),
 		}, host.TrapOutput, "too much output"},
 		{"memory without end", wasmtest.Guest{
 			Process: code().Loop(wasmtest.NoResult).
 				I32Const(16).MemoryGrow().I32Const(-1).Op(wasmtest.I32Ne).BrIf(0).End().Op(wasmtest.Unreachable),
 		}, host.TrapMemory, "16777216 bytes of memory"},
-		{"recursion without end", recursive(), host.TrapStack, "nested deeper"},
-		{"exponential calls", exponential(40), host.TrapFuel, "units of fuel"},
+		{"recursion without end", hostile.Recursive(), host.TrapStack, "nested deeper"},
+		{"exponential calls", hostile.Exponential(40), host.TrapFuel, "units of fuel"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -209,35 +206,6 @@ func TestGuestsThatBreakTheABI(t *testing.T) {
 				t.Errorf("got %q, want it to say %q", trap.Detail, tt.want)
 			}
 		})
-	}
-}
-
-// recursive calls itself for ever.
-func recursive() wasmtest.Guest {
-	var f uint32
-	return wasmtest.Guest{
-		Prepare: func(b *wasmtest.Builder) {
-			f = wasmtest.FlushImport + 1 // the first function that is not imported
-			b.Func(nil, nil, nil, code().Call(f))
-		},
-		Process: code().Call(wasmtest.FlushImport + 1).Append(answer(2, 0)),
-	}
-}
-
-// exponential has no loop: each function calls the next one twice.
-func exponential(depth int) wasmtest.Guest {
-	const first = wasmtest.FlushImport + 1
-	return wasmtest.Guest{
-		Prepare: func(b *wasmtest.Builder) {
-			for n := range uint32(depth) {
-				body := code().Call(first + n + 1).Call(first + n + 1)
-				if n == uint32(depth)-1 {
-					body = code()
-				}
-				b.Func(nil, nil, nil, body)
-			}
-		},
-		Process: code().Call(first).Append(answer(2, 0)),
 	}
 }
 
@@ -296,7 +264,7 @@ func TestFuelIsTheSameEveryTime(t *testing.T) {
 	// Slices do not change what a trap is decided by.
 	var details []string
 	for range 2 {
-		_, _, err := process(t, wasmtest.Guest{Process: forever(code())}, 1)
+		_, _, err := process(t, wasmtest.Guest{Process: hostile.Forever(code())}, 1)
 		details = append(details, trapOf(t, err, host.TrapFuel).Detail)
 	}
 	if details[0] != details[1] {
@@ -308,7 +276,7 @@ func TestFuelIsTheSameEveryTime(t *testing.T) {
 // process meanwhile: without yielding, runtime.GC would wait for it.
 func TestEndlessGuestLetsTheCollectorIn(t *testing.T) {
 	limits := host.Limits{FuelPerCall: 1 << 60, WallTime: 300 * time.Millisecond}
-	i := mustInstantiate(t, wasmtest.Guest{Process: forever(code())}.Bytes(), limits, oneOutput("identity"), nil)
+	i := mustInstantiate(t, wasmtest.Guest{Process: hostile.Forever(code())}.Bytes(), limits, oneOutput("identity"), nil)
 	collected := 0
 	done := make(chan struct{})
 	stop := make(chan struct{})
@@ -334,7 +302,7 @@ func TestEndlessGuestLetsTheCollectorIn(t *testing.T) {
 }
 
 func TestCancelledContextStopsTheGuest(t *testing.T) {
-	i := mustInstantiate(t, wasmtest.Guest{Process: forever(code())}.Bytes(),
+	i := mustInstantiate(t, wasmtest.Guest{Process: hostile.Forever(code())}.Bytes(),
 		host.Limits{FuelPerCall: 1 << 60, WallTime: time.Hour}, oneOutput("identity"), nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(errors.New("the server stops")) })

@@ -7,13 +7,14 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/host"
 	"github.com/millstream-io/millstream/runtime/module/wasmtest"
+	"github.com/millstream-io/millstream/runtime/module/wasmtest/hostile"
 )
 
 // BenchmarkRunaway runs a guest without end while another goroutine forces
 // collections: how late it is stopped, and the longest gap of a ticker meanwhile.
 func BenchmarkRunaway(b *testing.B) {
 	const wallTime = 250 * time.Millisecond
-	wasm := wasmtest.Guest{Process: forever(code())}.Bytes()
+	wasm := wasmtest.Guest{Process: hostile.Forever(code())}.Bytes()
 	h := newHost(b, host.Options{})
 	p, err := h.Compile(b.Context(), wasm, host.Limits{FuelPerCall: 1 << 60, WallTime: wallTime})
 	if err != nil {
