@@ -195,6 +195,15 @@ type Session interface {
 	// Poll waits until there are records and returns up to about maxBytes of
 	// them. The Fetch is valid until the next Poll. It wakes on append, without polling.
 	Poll(ctx context.Context, maxBytes int) (Fetch, error)
+	// Ready tells whether Poll would return records without waiting, as far as is known here
+	// and now: what it says may be wrong either way, but without a reader's holes and other people's open
+	// transactions at the end of the log it is right. It asks nobody and costs next to nothing: a worker ends
+	// its transaction when there is nothing more to read.
+	Ready() bool
+	// Position is the offset that the next Poll begins at: behind the records of the last
+	// one, and behind the holes, markers and aborted records that it passed over since, also while it
+	// waited. A Poll that returns an error has passed over no record.
+	Position() int64
 	// Begin opens a batch of outputs: a transaction with ExactlyOnce. outputs are the topics by
 	// output index, as the guest's output entries name them; they may be others in every batch, and the slice must not change meanwhile.
 	Begin(outputs []string) error

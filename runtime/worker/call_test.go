@@ -26,6 +26,8 @@ func (s *still) Partition() engine.TopicPartition                       { return
 func (s *still) Input() int                                             { return 0 }
 func (s *still) Done() <-chan struct{}                                  { return nil }
 func (s *still) Poll(context.Context, int) (engine.Fetch, error)        { return &s.fetch, nil }
+func (s *still) Ready() bool                                            { return false }
+func (s *still) Position() int64                                        { return 0 }
 func (s *still) Begin([]string) error                                   { return nil }
 func (s *still) Abort(context.Context) error                            { return nil }
 func (s *still) SeekTo(int64)                                           {}

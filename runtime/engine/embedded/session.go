@@ -172,6 +172,16 @@ func (s *session) backInRange() (moved bool) {
 	return true
 }
 
+// Ready implements engine.Session.
+func (s *session) Ready() bool { return s.Position() < s.partition.Offsets().LastStable }
+
+// Position implements engine.Session.
+func (s *session) Position() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.position
+}
+
 // Begin implements engine.Session.
 func (s *session) Begin(outputs []string) error {
 	s.mu.Lock()

@@ -16,6 +16,7 @@ func pollTests() []test {
 		{name: "poll/ends with its context", run: pollEndsWithContext},
 		{name: "poll/compressed inputs", run: compressedInputs, outside: true},
 		{name: "poll/about as much as asked for", run: pollIsBounded},
+		{name: "poll/whether there is more", run: moreToRead},
 		{name: "fetch/null is not empty", run: nullIsNotEmpty},
 		{name: "fetch/encode in parts", run: encodeInParts},
 		{name: "fetch/encode into too little", run: encodeIntoTooLittle},
@@ -76,6 +77,28 @@ func pollIsBounded(e *env) {
 	e.must(err)
 	if f.Len() != 1 {
 		e.Errorf("%d records, want 1", f.Len())
+	}
+}
+
+func moreToRead(e *env) {
+	s := e.single()
+	if s.Ready() || s.Position() != 0 {
+		e.Errorf("nothing is written: ready is %t, the position %d", s.Ready(), s.Position())
+	}
+	for i := range 4 {
+		e.Produce(e, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: bytes.Repeat([]byte{byte('a' + i)}, 1000)}})
+	}
+	f, err := s.Poll(e.ctx, 10)
+	e.must(err)
+	if !s.Ready() || s.Position() != f.NextOffset(f.Len()-1) {
+		e.Errorf("behind the first of four records: ready is %t, the position %d", s.Ready(), s.Position())
+	}
+	for n := f.Len(); n < 4; n += f.Len() {
+		f, err = s.Poll(e.ctx, pollBytes)
+		e.must(err)
+	}
+	if s.Ready() || s.Position() != 4 {
+		e.Errorf("behind the last of four records: ready is %t, the position %d", s.Ready(), s.Position())
 	}
 }
 

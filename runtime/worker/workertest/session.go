@@ -101,6 +101,22 @@ func (s *session) fetch(maxBytes int) (engine.Fetch, error) {
 	return f, nil
 }
 
+// Ready implements engine.Session.
+func (s *session) Ready() bool {
+	l := s.log()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.topics[s.tp.Topic]
+	return !s.ended && t != nil && s.position < int64(len(t.partitions[s.tp.Partition]))
+}
+
+// Position implements engine.Session.
+func (s *session) Position() int64 {
+	s.log().mu.Lock()
+	defer s.log().mu.Unlock()
+	return s.position
+}
+
 // Begin implements engine.Session.
 func (s *session) Begin(outputs []string) error {
 	s.log().mu.Lock()
