@@ -38,7 +38,7 @@ func openNode(ctx context.Context) (*node, error) {
 	if n.host, err = host.New(ctx, host.Options{CacheDir: filepath.Join(dir, "cache"), Logger: log}); err != nil {
 		return nil, err
 	}
-	n.runtime, err = runtime.Open(ctx, runtime.Options{Engine: embedded.New(n.broker.Topics(), n.broker.Groups(), embedded.Options{Logger: log}), Host: n.host, Logger: log})
+	n.runtime, err = runtime.Open(ctx, runtime.Options{Engine: embedded.New(n.broker.Topics(), n.broker.Groups(), n.broker.Transactions(), embedded.Options{Logger: log}), Host: n.host, Logger: log})
 	return n, err
 }
 

@@ -47,7 +47,7 @@ func openLiveAt(t testing.TB, fs vfs.FS, dir string) *live {
 	var err error
 	l.broker, err = broker.Open(t.Context(), broker.Options{FS: fs, Dir: dir, Logger: logger})
 	l.ok(err)
-	l.engine = embedded.New(l.broker.Topics(), l.broker.Groups(), embedded.Options{Logger: logger})
+	l.engine = embedded.New(l.broker.Topics(), l.broker.Groups(), l.broker.Transactions(), embedded.Options{Logger: logger})
 	l.host, err = host.New(t.Context(), host.Options{})
 	l.ok(err)
 	l.runtime, err = runtime.Open(t.Context(), runtime.Options{Engine: l.engine, Host: l.host, Logger: logger})

@@ -103,7 +103,7 @@ func (p *Process) openRuntime(ctx context.Context, b *broker.Broker, o Options, 
 	}
 	p.closes("host of modules", h.Close)
 	r, err := runtime.Open(ctx, runtime.Options{
-		Engine: embedded.New(b.Topics(), b.Groups(), embedded.Options{Logger: o.Logger}), Host: h, Logger: o.Logger, Metrics: metrics,
+		Engine: embedded.New(b.Topics(), b.Groups(), b.Transactions(), embedded.Options{Logger: o.Logger}), Host: h, Logger: o.Logger, Metrics: metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)

@@ -37,6 +37,9 @@ import (
 var (
 	// ErrFenced: the session's partition belongs to another member now; stop, commit nothing.
 	ErrFenced = errors.New("fenced: the partition is assigned to another member")
+	// ErrAborted: the open batch's transaction was aborted behind the session's back: it took longer than the
+	// log lets transactions be open, or the log lost it. Abort, and do the batch again.
+	ErrAborted = errors.New("the transaction was aborted")
 	// ErrUnknownTopic: an input or output topic does not exist (any more).
 	ErrUnknownTopic = errors.New("unknown topic")
 	// ErrStorage: the log refused the write (disk full, failed); the batch may be tried again later.
@@ -97,6 +100,16 @@ type Start struct {
 	Offset    int64     // StartOffset; clamped to what the log has
 	Timestamp time.Time // StartTimestamp: first record at or after it
 }
+
+// TransactionalID is the transactional id under which the owner of a partition
+// writes. It follows from the partition, not from the member, so that a new owner fences the old
+// one and ends at once what that one left open. Topic names hold no slash, so no two partitions share one.
+func TransactionalID(group string, tp TopicPartition) string {
+	return fmt.Sprintf("millstream-%s/%s-%d", group, tp.Topic, tp.Partition)
+}
+
+// UpdateID is the transactional id under which Engine.Update writes to a topic.
+func UpdateID(topic string) string { return "millstream-update-" + topic }
 
 // Delivery says what a batch of outputs and its input offset have to do with each other.
 type Delivery int

@@ -33,6 +33,7 @@ import (
 
 	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -51,6 +52,7 @@ type Options struct {
 type embedded struct {
 	topics  *topic.Topics
 	groups  *group.Coordinator
+	txns    *txn.Coordinator
 	log     *slog.Logger
 	session time.Duration
 	rejoin  time.Duration
@@ -60,10 +62,10 @@ type embedded struct {
 	updating sync.Mutex
 }
 
-// New returns the engine over a broker's topics and groups.
-func New(topics *topic.Topics, groups *group.Coordinator, o Options) engine.Engine {
+// New returns the engine over a broker's topics, groups and transactions.
+func New(topics *topic.Topics, groups *group.Coordinator, txns *txn.Coordinator, o Options) engine.Engine {
 	return &embedded{
-		topics: topics, groups: groups,
+		topics: topics, groups: groups, txns: txns,
 		log:     cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		session: cmp.Or(o.SessionTimeout, 30*time.Second),
 		rejoin:  cmp.Or(o.RebalanceTimeout, 60*time.Second),

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type log struct {
 	topics *topic.Topics
 	groups *group.Coordinator
+	txns   *txn.Coordinator
 	engine engine.Engine
 }
 
@@ -48,11 +50,18 @@ func tryOpenLog(fs vfs.FS, dir string) (*log, error) {
 	if err != nil {
 		return nil, errors.Join(err, topics.Close(ctx))
 	}
-	return &log{topics: topics, groups: groups, engine: New(topics, groups, Options{Logger: quiet})}, nil
+	txns, err := txn.Open(ctx, txn.Options{Topics: topics, Offsets: groups, Logger: quiet})
+	if err != nil {
+		return nil, errors.Join(err, groups.Close(ctx), topics.Close(ctx))
+	}
+	return &log{topics: topics, groups: groups, txns: txns, engine: New(topics, groups, txns, Options{Logger: quiet})}, nil
 }
 
 func (l *log) close(tb testing.TB) {
 	tb.Helper()
+	if err := l.txns.Close(context.Background()); err != nil {
+		tb.Error(err)
+	}
 	if err := l.groups.Close(context.Background()); err != nil {
 		tb.Error(err)
 	}

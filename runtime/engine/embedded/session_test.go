@@ -117,6 +117,7 @@ func TestOffsetsWaitForFailedFlush(t *testing.T) {
 		l, s, m := oneSession(t, fs)
 		defer l.topics.Close(ctx)
 		defer l.groups.Close(ctx)
+		defer l.txns.Close(ctx)
 		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
 		synctest.Wait()
 		broken.Store(true)
