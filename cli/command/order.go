@@ -168,19 +168,25 @@ func misplacedFlag(path []string, word string, commands []*cli.Command) error {
 }
 
 func unknownFlag(path, word, name string, c *cli.Command) error {
-	var names []string
-	for n := range flagsOf(c) {
-		if len(n) > 1 {
-			names = append(names, n)
-		}
+	names, told := []string{"help"}, []string{}
+	for _, f := range append(c.VisibleFlags(), cli.HelpFlag) {
+		told = append(told, longNames(f)...)
 	}
-	slices.Sort(names)
+	for _, f := range c.Flags {
+		names = append(names, longNames(f)...)
+	}
+	slices.Sort(told)
+	told = slices.Compact(told)
 	shown, _, _ := strings.Cut(word, "=")
 	e := Usagef("millstream %s has no flag %s", path, shown)
 	if s := nearest(name, names); s != "" {
 		return e.WithFix("did you mean --%s? All flags: millstream %s --help", s, path)
 	}
-	return e.WithFix("its flags are --%s; an argument that begins with a dash goes behind --", strings.Join(names, ", --"))
+	return e.WithFix("its flags are --%s; an argument that begins with a dash goes behind --", strings.Join(told, ", --"))
+}
+
+func longNames(f cli.Flag) []string {
+	return slices.DeleteFunc(slices.Clone(f.Names()), func(n string) bool { return len(n) < 2 })
 }
 
 func needsValue(path, word string) *Error {

@@ -27,22 +27,37 @@ const dialTimeout = 2 * time.Second
 // RequestTimeout is how long an answer is waited for, retries included.
 const RequestTimeout = 10 * time.Second
 
-// Brokers are bootstrap addresses from --brokers or MILLSTREAM_BROKERS.
+// Brokers are a cluster: bootstrap addresses from --brokers or MILLSTREAM_BROKERS, and how to talk to them.
 type Brokers struct {
 	Addresses string
+	Security
 }
 
-// Flag is --brokers.
-func (b *Brokers) Flag() cli.Flag {
-	return &cli.StringFlag{
-		Name: "brokers", Usage: "`HOST:PORT` of the broker, several with commas",
+// Flags are --brokers and, not shown in the help, those of Security.
+func (b *Brokers) Flags(env *command.Env) []cli.Flag {
+	return b.flags(env, "`HOST:PORT` of the broker, several with commas; TLS and logins: see millstream worker --help", true)
+}
+
+// AllFlags are the same with those of Security in the help.
+func (b *Brokers) AllFlags(env *command.Env) []cli.Flag {
+	return b.flags(env, "`HOST:PORT` of the brokers, several with commas", false)
+}
+
+func (b *Brokers) flags(env *command.Env, usage string, hidden bool) []cli.Flag {
+	b.passwordVariable = env.Getenv(passwordVariable)
+	return append([]cli.Flag{&cli.StringFlag{
+		Name: "brokers", Usage: usage,
 		Value: DefaultBrokers, EnvVars: []string{"MILLSTREAM_BROKERS"}, Destination: &b.Addresses,
-	}
+	}}, b.Security.flags(hidden)...)
 }
 
 // Open connects. That no broker answers is known at once when nothing listens, within two seconds otherwise.
 func (b *Brokers) Open(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
 	seeds, err := b.seeds()
+	if err != nil {
+		return nil, err
+	}
+	security, err := b.options()
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +76,7 @@ func (b *Brokers) Open(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error
 		kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.MaxDecompressBatchBytes(64 << 20),
 		kgo.DisableClientMetrics(),
-	}, opts...)
+	}, append(security, opts...)...)
 	client, err := kgo.NewClient(all...)
 	if err != nil {
 		return nil, command.Usagef("--brokers %s: %w", b.Addresses, err)

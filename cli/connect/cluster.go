@@ -34,6 +34,7 @@ func Suggest(env *command.Env, list func(ctx context.Context, client *kadm.Clien
 		if a := env.Getenv("MILLSTREAM_BROKERS"); a != "" {
 			b.Addresses = a
 		}
+		b.fromEnvironment(env.Getenv)
 		client, err := b.Admin(ctx)
 		if err != nil {
 			return nil

@@ -33,8 +33,15 @@ var kafkaCodes = []struct {
 	{kerr.InvalidRequest, command.CodeUsage, ""},
 	{kerr.MessageTooLarge, command.CodeFailed, "the topic's max.message.bytes sets the limit"},
 	{kerr.KafkaStorageError, command.CodeFailed, "the server's log names the file and the reason"},
-	{kerr.TopicAuthorizationFailed, command.CodeFailed, ""},
+	{kerr.TopicAuthorizationFailed, command.CodeFailed, allow},
+	{kerr.GroupAuthorizationFailed, command.CodeFailed, allow},
+	{kerr.TransactionalIDAuthorizationFailed, command.CodeFailed, allow},
+	{kerr.ClusterAuthorizationFailed, command.CodeFailed, allow},
+	{kerr.SaslAuthenticationFailed, command.CodeFailed, "check --sasl-user, its password and --sasl-mechanism"},
+	{kerr.UnsupportedSaslMechanism, command.CodeFailed, "take another --sasl-mechanism: plain, scram-sha-256 or scram-sha-512"},
 }
+
+const allow = "the user of this connection lacks the right: give it to them on the cluster (kafka-acls --add), or log in as another: --sasl-user"
 
 // Explain gives an error of the Kafka client its exit code. what names the thing: `topic "notes"`.
 func (b *Brokers) Explain(err error, what string) error {
@@ -45,8 +52,11 @@ func (b *Brokers) Explain(err error, what string) error {
 	}
 	for _, k := range kafkaCodes {
 		if errors.Is(err, k.err) {
-			return &command.Error{Code: k.code, Err: fmt.Errorf("%s: %w", what, plain(err)), Fix: k.fix}
+			return &command.Error{Code: k.code, Err: fmt.Errorf("%s: %w", what, inWords(err)), Fix: k.fix}
 		}
+	}
+	if explained := b.ExplainConnection(err); explained != nil {
+		return explained
 	}
 	if network(err) {
 		return unreachableBrokers(b.Addresses, err)
@@ -54,8 +64,8 @@ func (b *Brokers) Explain(err error, what string) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// plain shows a Kafka error as its sentence, without the constant's name in capitals.
-func plain(err error) error {
+// inWords shows a Kafka error as its sentence, without the constant's name in capitals.
+func inWords(err error) error {
 	var k *kerr.Error
 	if errors.As(err, &k) && err == error(k) {
 		return &sentence{cause: k}

@@ -42,13 +42,12 @@ func NewLogs(env *command.Env) *cli.Command {
 ` + runtime.LogsTopic + `, also after the deployment is deleted.`,
 		Examples: `millstream logs spanish --follow
 millstream logs spanish --level warn --since 1h`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for more", Destination: &o.follow, DisableDefaultText: true},
 			&cli.StringFlag{Name: "level", Usage: "only this `LEVEL` and above: debug, info, warn or error", Value: "debug", Destination: &o.level},
 			&cli.StringFlag{Name: "since", Usage: "`TIME` to begin at, RFC 3339 or a duration ago such as 10m", DefaultText: "all", Destination: &o.since},
-			o.brokers.Flag(),
 			o.admin.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Complete: names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.name = args[0]

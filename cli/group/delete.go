@@ -21,7 +21,7 @@ func newDelete(env *command.Env) *cli.Command {
 		Description: "A group must have no members. A deployment whose group is deleted begins again where its start position says.",
 		Examples: `millstream group delete reports
 millstream group delete old-1 old-2 --json`,
-		Flags:    []cli.Flag{o.brokers.Flag()},
+		Flags:    o.brokers.Flags(env),
 		Complete: names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.names = args

@@ -24,7 +24,7 @@ func newDescribe(env *command.Env) *cli.Command {
 		Description: "Lag is how many offsets lie between what is committed and the end of a partition; markers of transactions count.",
 		Examples: `millstream group describe translate
 millstream group describe translate --json | jq .lag_records`,
-		Flags:    []cli.Flag{o.brokers.Flag()},
+		Flags:    o.brokers.Flags(env),
 		Complete: names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.name = args[0]

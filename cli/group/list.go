@@ -23,7 +23,7 @@ func newList(env *command.Env) *cli.Command {
 		Name: "list", Usage: "list consumer groups",
 		Examples: `millstream group list
 millstream group list --json | jq -r '.[] | select(.lag_records > 1000).group'`,
-		Flags: []cli.Flag{o.brokers.Flag()},
+		Flags: o.brokers.Flags(env),
 		Run:   func(ctx context.Context, _ []string) error { return o.run(ctx) },
 	})
 }

@@ -30,11 +30,10 @@ func newDeleteOffsets(env *command.Env) *cli.Command {
 		Description: "No member may be subscribed to the topic. Who reads it next begins where a new group would.",
 		Examples: `millstream group delete-offsets reports --topic notes.old
 millstream group delete-offsets reports --topic notes:0 --topic notes:1 --dry-run`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "topic", Usage: "`TOPIC` or TOPIC:PARTITION; may be repeated", Destination: &o.topics},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only show what would be deleted", Destination: &o.dryRun, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Required: []string{"topic"},
 		Complete: names(env),
 		Run: func(ctx context.Context, args []string) error {

@@ -33,12 +33,11 @@ func newReset(env *command.Env) *cli.Command {
 		Examples: `millstream pause translate && millstream group reset translate --to start && millstream resume translate
 millstream group reset reports --to 2h --topic notes --dry-run
 millstream group reset reports --to 1500 --topic notes:0`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "`POSITION`: start, end, an offset, an RFC 3339 time, or a duration ago such as 10m", Destination: &o.to},
 			&cli.StringSliceFlag{Name: "topic", Usage: "only `TOPIC` or TOPIC:PARTITION; may be repeated", Destination: &o.topics},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only show what would be set", Destination: &o.dryRun, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Required: []string{"to"},
 		Complete: names(env),
 		Run: func(ctx context.Context, args []string) error {

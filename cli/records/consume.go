@@ -67,7 +67,7 @@ millstream consume notes --from 1500 --partition 0 --count 100 --key-separator '
 }
 
 func (o *consumeOptions) flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "from", Usage: "`POSITION`: start, end, an offset, an RFC 3339 time, or a duration ago such as 10m", DefaultText: "start", Destination: &o.from},
 		&cli.StringFlag{Name: "at", Usage: "begin with the records of this `TIME`: RFC 3339, a duration ago, or milliseconds since 1970", Destination: &o.at},
 		&cli.StringFlag{Name: "until", Usage: "end before this `POSITION`, written as for --from", DefaultText: "end", Destination: &o.until},
@@ -81,8 +81,7 @@ func (o *consumeOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "key-separator", Usage: "print the key and this `TEXT` before the value; \\t is a tab", Destination: &o.keySeparator},
 		&cli.BoolFlag{Name: "headers", Usage: "print headers as NAME=VALUE,… and a tab first", Destination: &o.headers, DisableDefaultText: true},
 		&cli.BoolFlag{Name: "timestamps", Usage: "print the event time and a tab first", Destination: &o.timestamps, DisableDefaultText: true},
-		o.brokers.Flag(),
-	}
+	}, o.brokers.Flags(o.env)...)
 }
 
 // maxLast is the largest --last: the records are held in memory until they are in order.

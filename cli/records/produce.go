@@ -67,7 +67,7 @@ millstream produce notes --transactional --compression zstd < notes.txt`,
 }
 
 func (o *produceOptions) flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "key", Usage: "`KEY` of every record", Destination: &o.key},
 		&cli.StringFlag{Name: "key-separator", Usage: "`TEXT` between key and value of a line; \\t is a tab", Destination: &o.keySeparator},
 		&cli.StringSliceFlag{Name: "header", Usage: "header `NAME=VALUE` of every record; may be repeated", Destination: &o.headers},
@@ -76,8 +76,7 @@ func (o *produceOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "compression", Usage: "`CODEC`: none, gzip, snappy, lz4 or zstd", Value: "none", Destination: &o.compression},
 		&cli.StringFlag{Name: "acks", Usage: "what to wait for, `ACKS`: all (on disk), 1 (in the broker's memory) or 0 (nothing)", Value: "all", Destination: &o.acks},
 		&cli.BoolFlag{Name: "transactional", Usage: "write all lines in one transaction", Destination: &o.transactional, DisableDefaultText: true},
-		o.brokers.Flag(),
-	}
+	}, o.brokers.Flags(o.env)...)
 }
 
 // refusals is how often the broker may refuse a batch, for a reason that may

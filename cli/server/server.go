@@ -11,11 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/vfs"
 	"github.com/millstream-io/millstream/cli/command"
+	"github.com/millstream-io/millstream/cli/serve"
 	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/urfave/cli/v2"
 )
@@ -38,8 +38,7 @@ type serverOptions struct {
 	env *command.Env
 	Options
 	groupConfigs cli.StringSlice
-	logLevel     string
-	logFormat    string
+	log          serve.Log
 }
 
 // New makes the command.
@@ -54,7 +53,7 @@ acknowledged is lost either. With --json it prints one line with its addresses w
 		Examples: `millstream server
 millstream server --data /var/lib/millstream --default-partitions 4
 millstream server --listen 127.0.0.1:0 --admin 127.0.0.1:0 --json`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "keep everything in `DIR`", DefaultText: "the user's data directory", EnvVars: []string{"MILLSTREAM_DATA"}, Destination: &o.DataDir},
 			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` for Kafka clients; port 0: a free one", Value: "127.0.0.1:9092", Destination: &o.Listen},
 			&cli.StringFlag{Name: "advertise", Usage: "`HOST:PORT` that clients are told to connect to", DefaultText: "the one listened on", Destination: &o.Advertise},
@@ -63,9 +62,7 @@ millstream server --listen 127.0.0.1:0 --admin 127.0.0.1:0 --json`,
 			&cli.BoolFlag{Name: "no-auto-create", Usage: "do not create topics on first use", Destination: &o.NoAutoCreate, DisableDefaultText: true},
 			&cli.StringSliceFlag{Name: "group-config", Usage: "setting of consumer groups, `KEY=VALUE` by Kafka's names, as group.consumer.session.timeout.ms=45000; may be repeated", Destination: &o.groupConfigs},
 			&cli.BoolFlag{Name: "insecure", Usage: "listen beyond this machine although nobody is asked for a password", Destination: &o.Insecure, DisableDefaultText: true},
-			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL`: debug, info, warn or error", Value: "info", Destination: &o.logLevel},
-			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json", Value: "text", Destination: &o.logFormat},
-		},
+		}, o.log.Flags()...),
 		Run: func(ctx context.Context, _ []string) error { return o.run(ctx) },
 	})
 }
@@ -85,7 +82,7 @@ func (o *serverOptions) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		o.env.Notef("stopping; once more ends at once\n")
-	case err = <-p.failed:
+	case err = <-p.Failed():
 	}
 	if closeErr := p.Close(); closeErr != nil {
 		err = errors.Join(err, closeErr)
@@ -98,18 +95,9 @@ func (o *serverOptions) run(ctx context.Context) error {
 
 // complete fills in and checks what the flags left open.
 func (o *serverOptions) complete() error {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return command.Usagef("--log-level %q is unknown", o.logLevel).WithFix("it is debug, info, warn or error")
-	}
-	handler := &slog.HandlerOptions{Level: level}
-	switch o.logFormat {
-	case "text":
-		o.Logger = slog.New(slog.NewTextHandler(o.env.Err, handler))
-	case "json":
-		o.Logger = slog.New(slog.NewJSONHandler(o.env.Err, handler))
-	default:
-		return command.Usagef("--log-format %q is unknown", o.logFormat).WithFix("it is text or json")
+	var err error
+	if o.Logger, err = o.log.Logger(o.env.Err); err != nil {
+		return err
 	}
 	if o.DefaultPartitions < 1 {
 		return command.Usagef("--default-partitions %d: a topic has at least one partition", o.DefaultPartitions)
@@ -172,13 +160,8 @@ func (o *serverOptions) announce(p *Process, took time.Duration) error {
 // checkAddresses refuses to serve strangers by accident.
 func (o *serverOptions) checkAddresses() error {
 	for _, a := range []struct{ flag, address string }{{"listen", o.Listen}, {"admin", o.Admin}} {
-		host, _, err := net.SplitHostPort(a.address)
-		if err != nil {
-			return command.Usagef("--%s %q is not HOST:PORT", a.flag, a.address).WithFix("write for example --%s 127.0.0.1:9092", a.flag)
-		}
-		if !o.Insecure && !loopback(host) {
-			return command.Usagef("--%s %s can be reached from other machines, and nobody is asked for a password", a.flag, a.address).
-				WithFix("listen on 127.0.0.1, or add --insecure if the network is yours alone")
+		if err := serve.CheckAddress(a.flag, a.address, o.Insecure); err != nil {
+			return err
 		}
 	}
 	host, _, _ := net.SplitHostPort(o.Listen)
@@ -192,28 +175,6 @@ func (o *serverOptions) checkAddresses() error {
 		}
 	}
 	return nil
-}
-
-// loopback reports whether a host is certainly this machine only.
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
-
-// explainListen says what is wrong with an address.
-func explainListen(flag, address string, err error) error {
-	e := command.Failedf("--%s %s: %w", flag, address, err)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		e = command.Conflictf("--%s %s is taken by another process: %w", flag, address, err).
-			WithFix("perhaps a server runs already: millstream list\nor take another address: --%s 127.0.0.1:0 picks a free port", flag)
-	case errors.Is(err, syscall.EACCES):
-		e = e.WithFix("ports below 1024 need privileges; take a higher one")
-	}
-	return e
 }
 
 // explainOpen says why a data directory cannot be used.

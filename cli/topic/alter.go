@@ -25,12 +25,11 @@ func newAlter(env *command.Env) *cli.Command {
 		Description: "Partitions can be added, never taken away. Keys then go to other partitions than before, so order per key\nholds only among records written after the change.",
 		Examples: `millstream topic alter notes --config retention.ms=86400000
 millstream topic alter notes --partitions 8`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.IntFlag{Name: "partitions", Usage: "new `NUMBER` of partitions", Destination: &o.partitions},
 			&cli.StringSliceFlag{Name: "config", Usage: "set a config, `KEY=VALUE`; may be repeated", Destination: &o.configs},
 			&cli.StringSliceFlag{Name: "unset", Usage: "take a config `KEY` back to its default; may be repeated", Destination: &o.unset},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Complete: Names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.name = args[0]

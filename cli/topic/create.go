@@ -27,12 +27,11 @@ func newCreate(env *command.Env) *cli.Command {
 		Description: "Records of one key stay in one partition and in order; partitions are what is worked on in parallel.",
 		Examples: `millstream topic create notes
 millstream topic create notes --partitions 4 --config retention.ms=604800000`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.IntFlag{Name: "partitions", Usage: "`NUMBER` of partitions; 0: the server's default", Destination: &o.partitions},
 			&cli.StringSliceFlag{Name: "config", Usage: "topic config `KEY=VALUE` by Kafka's names; may be repeated", Destination: &o.configs},
 			&cli.BoolFlag{Name: "if-not-exists", Usage: "succeed if there is one already", Destination: &o.ifNotExists, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Run: func(ctx context.Context, args []string) error {
 			o.name = args[0]
 			return o.run(ctx)

@@ -20,7 +20,7 @@ func newDelete(env *command.Env) *cli.Command {
 		Name: "delete", Usage: "delete topics and all their records", Args: "NAME…", MinArgs: 1, MaxArgs: -1,
 		Description: "There is no way back: the records are gone.",
 		Examples:    `millstream topic delete notes.old`,
-		Flags:       []cli.Flag{o.brokers.Flag()},
+		Flags:       o.brokers.Flags(env),
 		Complete:    Names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.names = args

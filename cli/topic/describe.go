@@ -32,10 +32,9 @@ them, with where each value comes from.`,
 		Examples: `millstream topic describe notes
 millstream topic describe notes --configs
 millstream topic describe notes --json | jq '.partitions | map(.size_bytes) | add'`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "configs", Usage: "show all configs and where their values come from", Destination: &o.configs, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Complete: Names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.name = args[0]

@@ -22,10 +22,9 @@ func newList(env *command.Env) *cli.Command {
 		Name: "list", Usage: "list topics",
 		Examples: `millstream topic list
 millstream topic list --json | jq -r '.[].topic'`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "internal", Usage: "also those that the server keeps for itself", Destination: &o.internal, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Run: func(ctx context.Context, _ []string) error { return o.run(ctx) },
 	})
 }

@@ -34,12 +34,11 @@ behind the end of a partition, or in a transaction that is still open, is left a
 millstream topic delete-records notes --before 2026-11-21T13:00:00Z
 millstream topic delete-records notes --before 1500 --partition 0
 millstream topic delete-records notes --before end`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "before", Usage: "`POSITION` of the first record to keep: an offset, an RFC 3339 time, a duration ago such as 10m, or end", Destination: &o.before},
 			&cli.IntFlag{Name: "partition", Usage: "only this partition `NUMBER`", Value: stream.AllPartitions, DefaultText: "all", Destination: &o.partition},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only show what would be deleted", Destination: &o.dryRun, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Required: []string{"before"},
 		Complete: Names(env),
 		Run: func(ctx context.Context, args []string) error {

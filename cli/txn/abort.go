@@ -29,11 +29,10 @@ that writes next fails. With --partition and --producer-id instead, a transactio
 see txn producers --open) is ended in one partition.`,
 		Examples: `millstream txn abort orders-writer-0
 millstream txn abort --partition notes:0 --producer-id 4000`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "partition", Usage: "end a hanging transaction in this `TOPIC:PARTITION`", Destination: &o.partition},
 			&cli.Int64Flag{Name: "producer-id", Usage: "whose: the producer `ID`", Value: -1, DefaultText: "none", Destination: &o.producer},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Complete: names(env),
 		Run:      o.run,
 	})

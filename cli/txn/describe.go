@@ -26,7 +26,7 @@ func newDescribe(env *command.Env) *cli.Command {
 		Name: "describe", Usage: "show the transaction of a transactional id", Args: "ID", MinArgs: 1, MaxArgs: 1,
 		Description: "The partitions are those that the open transaction has written to; once its end is decided, those that still lack its marker.",
 		Examples:    `millstream txn describe orders-writer-0`,
-		Flags:       []cli.Flag{o.brokers.Flag()},
+		Flags:       o.brokers.Flags(env),
 		Complete:    names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.id = args[0]

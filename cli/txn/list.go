@@ -26,12 +26,11 @@ func newList(env *command.Env) *cli.Command {
 		Examples: `millstream txn list
 millstream txn list --state ongoing --open-for 5m
 millstream txn list --json | jq -r '.[].transactional_id'`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "state", Usage: "only in this `STATE`: Empty, Ongoing, PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort; may be repeated", Destination: &o.states},
 			&cli.DurationFlag{Name: "open-for", Usage: "only transactions that have been open for at least this `DURATION`", DefaultText: "any", Destination: &o.openFor},
 			&cli.Int64Flag{Name: "producer-id", Usage: "only of this producer `ID`", Value: -1, DefaultText: "any", Destination: &o.producer},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Run: func(ctx context.Context, _ []string) error { return o.run(ctx) },
 	})
 }

@@ -30,10 +30,9 @@ func newProducers(env *command.Env) *cli.Command {
 in a partition keeps readers of committed records from what comes behind the offset where it began.`,
 		Examples: `millstream txn producers notes
 millstream txn producers notes:0 --open`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "open", Usage: "only those with an open transaction", Destination: &o.open, DisableDefaultText: true},
-			o.brokers.Flag(),
-		},
+		}, o.brokers.Flags(env)...),
 		Complete: topic.Names(env),
 		Run: func(ctx context.Context, args []string) error {
 			o.topics = args
