@@ -45,8 +45,8 @@ var hurts = []hurt{
 func TestDamage(t *testing.T) {
 	disk := vfs.NewMem()
 	var moments atomic.Int64
-	o := runWorkload(t, *seedFlag, 120, disk, func() int { return int(moments.Add(1)) }, nil)
-	if err := o.expect(never-1, 0).judge(t.Context(), disk.Clone()); err != nil {
+	o := runWorkload(t, *seedFlag, 120, inMemory(disk), func() int { return int(moments.Add(1)) }, nil)
+	if err := o.expect(never-1, 0).judge(t.Context(), inMemory(disk.Clone())); err != nil {
 		t.Fatalf("before any damage: %v", err)
 	}
 	files := map[string]int64{}
@@ -67,7 +67,7 @@ func TestDamage(t *testing.T) {
 				}
 				h.do(f, size, at, rng)
 				kept := left.Clone()
-				switch err := o.expect(never-1, 0).judge(t.Context(), left); {
+				switch err := o.expect(never-1, 0).judge(t.Context(), inMemory(left)); {
 				case err == nil:
 					harmless++
 				case spoken(err, path):

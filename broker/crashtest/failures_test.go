@@ -62,7 +62,7 @@ func TestFailures(t *testing.T) {
 			disk, o := runFailing(t, seed, steps, f.fail(n))
 			for name, left := range map[string]*vfs.Mem{"restart": disk.Clone(), "power cut": disk.CrashClone(0), "power cut with torn writes": disk.CrashClone(uint64(n))} {
 				kept := left.Clone()
-				if err := o.expect(never-1, 0).judge(t.Context(), left); err != nil {
+				if err := o.expect(never-1, 0).judge(t.Context(), inMemory(left)); err != nil {
 					t.Fatalf("workload seed %d, operation %d fails (%s), then %s: %v\nthe disk is in %s", seed, n, f.name, name, err, save(t, kept))
 				}
 				cases++
@@ -76,7 +76,7 @@ func runFailing(t *testing.T, seed uint64, steps int, fail func(vfs.Op, int64) e
 	t.Helper()
 	disk := vfs.NewMem()
 	var moments, done atomic.Int64
-	o := runWorkload(t, seed, steps, disk, func() int { return int(moments.Add(1)) }, func(op vfs.Op) error {
+	o := runWorkload(t, seed, steps, inMemory(disk), func() int { return int(moments.Add(1)) }, func(op vfs.Op) error {
 		if op.Kind == vfs.OpLock {
 			return nil
 		}

@@ -15,17 +15,26 @@ import (
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
+// volume is a file system and the directory in it that a broker has its data in.
+type volume struct {
+	vfs.FS
+	dir string
+}
+
+// dataDir is the directory on disks in memory.
 const dataDir = "/data"
 
-func openBroker(ctx context.Context, fsys vfs.FS) (*broker.Broker, error) {
-	return broker.Open(ctx, broker.Options{FS: fsys, Dir: dataDir, NoAutoCreate: true,
+func inMemory(disk *vfs.Mem) volume { return volume{disk, dataDir} }
+
+func openBroker(ctx context.Context, v volume) (*broker.Broker, error) {
+	return broker.Open(ctx, broker.Options{FS: v.FS, Dir: v.dir, NoAutoCreate: true,
 		MaxOpenFiles: 20})
 }
 
 // judge opens a broker over what a crash left and compares it with what is
 // expected. Then it goes on: batches in doubt are sent again, new ones are
 // acknowledged and must survive another power cut.
-func (e *expectation) judge(ctx context.Context, disk *vfs.Mem) (err error) {
+func (e *expectation) judge(ctx context.Context, disk volume) (err error) {
 	b, err := openBroker(ctx, disk)
 	if err != nil {
 		return fmt.Errorf("the broker does not open: %w", err)

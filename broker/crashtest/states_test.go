@@ -21,7 +21,12 @@ var (
 	seedFlag   = flag.Uint64("crash.seed", 1, "seed of the first workload")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if serveInstead() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // samples is how many ways each moment's crash is tried, beside the loss of everything that was not synced.
 const samples = 6
@@ -30,7 +35,7 @@ const samples = 6
 func recordWorkload(t *testing.T, seed uint64, steps int) ([]vfs.Change, *oracle) {
 	t.Helper()
 	r := &vfs.Recorder{FS: vfs.NewMem()}
-	o := runWorkload(t, seed, steps, r, r.Len, nil)
+	o := runWorkload(t, seed, steps, volume{r, dataDir}, r.Len, nil)
 	return r.Changes(), o
 }
 
@@ -117,7 +122,7 @@ func play(seed uint64, changes []vfs.Change, o *oracle, pb playback) (count int,
 func judgeState(o *oracle, s state, pb *playback) (state, error) {
 	ctx := context.Background()
 	kept := s.disk.Clone()
-	if err := o.expect(s.at, pb.early).judge(ctx, s.disk); err != nil {
+	if err := o.expect(s.at, pb.early).judge(ctx, inMemory(s.disk)); err != nil {
 		s.disk = kept
 		return s, err
 	}
@@ -125,7 +130,7 @@ func judgeState(o *oracle, s state, pb *playback) (state, error) {
 		return s, nil
 	}
 	r := &vfs.Recorder{FS: kept.Clone()}
-	b, err := openBroker(ctx, r)
+	b, err := openBroker(ctx, volume{r, dataDir})
 	if err != nil {
 		return s, err
 	}
@@ -144,7 +149,7 @@ func judgeState(o *oracle, s state, pb *playback) (state, error) {
 		s.again = i + 1
 		s.disk = kept.CrashClone(uint64(i) * (s.sample + 1))
 		left := s.disk.Clone()
-		if err := o.expect(s.at, pb.early).judge(ctx, s.disk); err != nil {
+		if err := o.expect(s.at, pb.early).judge(ctx, inMemory(s.disk)); err != nil {
 			s.disk = left
 			return s, fmt.Errorf("after a second power cut behind %s: %w", c, err)
 		}

@@ -30,7 +30,7 @@ type world struct {
 	rng    *rand.Rand
 	build  record.Builder
 	oracle *oracle
-	disk   vfs.FS
+	disk   volume
 	// decide may fail operations, nil: none.
 	decide func(vfs.Op) error
 
@@ -46,7 +46,7 @@ type world struct {
 }
 
 // runWorkload does the steps of a seed in a bubble, where time costs none.
-func runWorkload(t *testing.T, seed uint64, steps int, disk vfs.FS, now func() int, decide func(vfs.Op) error) (o *oracle) {
+func runWorkload(t *testing.T, seed uint64, steps int, disk volume, now func() int, decide func(vfs.Op) error) (o *oracle) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(context.Background(), seed, disk, now)
@@ -59,7 +59,7 @@ func runWorkload(t *testing.T, seed uint64, steps int, disk vfs.FS, now func() i
 	return o
 }
 
-func newWorld(ctx context.Context, seed uint64, disk vfs.FS, now func() int) *world {
+func newWorld(ctx context.Context, seed uint64, disk volume, now func() int) *world {
 	return &world{ctx: ctx, rng: rand.New(rand.NewPCG(seed, 11)), disk: disk, oracle: &oracle{now: now},
 		producers: map[place]*producerState{}, doubt: map[place]*attempt{}, groups: map[group.TopicPartition]int64{}}
 }
@@ -69,7 +69,7 @@ func (w *world) open() error {
 	var err error
 	for range 2 {
 		dead, failed := &atomic.Bool{}, &atomic.Pointer[string]{}
-		gate := &vfs.Fault{FS: w.disk, Decide: func(op vfs.Op) error {
+		gate := &vfs.Fault{FS: w.disk.FS, Decide: func(op vfs.Op) error {
 			if dead.Load() {
 				return errors.New("killed")
 			}
@@ -83,7 +83,7 @@ func (w *world) open() error {
 			}
 			return err
 		}}
-		if w.b, err = openBroker(w.ctx, gate); err == nil {
+		if w.b, err = openBroker(w.ctx, volume{gate, w.disk.dir}); err == nil {
 			w.dead, w.failed = dead, failed
 			w.oracle.opened(w.b.ClusterID())
 			return nil
@@ -286,7 +286,7 @@ func (w *world) await(a *attempt, got topic.Appended) error {
 	if err != nil {
 		return w.goOn(err)
 	}
-	if dir := w.failed.Load(); dir != nil && *dir == filepath.Join(dataDir, fmt.Sprintf("%s-%d", a.place.topic, a.place.partition)) {
+	if dir := w.failed.Load(); dir != nil && *dir == filepath.Join(w.disk.dir, fmt.Sprintf("%s-%d", a.place.topic, a.place.partition)) {
 		w.broken = fmt.Errorf("%s acknowledges a batch after a failed fsync", *dir)
 	}
 	w.oracle.acknowledge(a, got.BaseOffset)
