@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 )
 
@@ -12,15 +11,20 @@ const (
 )
 
 // backoff waits longer from time to time; the zero value begins with backoffFirst.
-type backoff struct{ next time.Duration }
+type backoff struct {
+	next time.Duration
+	seed uint64 // of the jitter: different ones keep the partitions of a worker from retrying all at once
+	n    uint64
+}
 
 func (b *backoff) reset() { b.next = 0 }
 
 // wait sleeps and tells whether ctx still lives.
 func (b *backoff) wait(ctx context.Context) bool {
 	b.next = min(max(2*b.next, backoffFirst), backoffMax)
-	// A fifth of jitter keeps the partitions of a worker from retrying all at once.
-	return sleep(ctx, b.next-rand.N(b.next/5))
+	b.n++
+	jitter := time.Duration(mix(b.seed, b.n) % uint64(b.next/5))
+	return sleep(ctx, b.next-jitter)
 }
 
 // sleep tells whether ctx lives as long as d.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/deadletter"
@@ -19,7 +18,7 @@ const recordOffsetAt = 16
 // call takes as many records from first on as one call of the guest may
 // have, not reaching end, and produces their outputs. next is the first record that is not handled:
 // behind the batch, or with a *Failure the record that stops the deployment.
-// With a *refusal the open batch is spoilt.
+// With a *refusal the transaction is spoilt.
 func (p *partition) call(first, end int) (next int, err error) {
 	n, result, err := p.process(first, min(end-first, p.size.records))
 	if err != nil {
@@ -28,7 +27,6 @@ func (p *partition) call(first, end int) (next int, err error) {
 		}
 		return first, err
 	}
-	p.trapsInARow = 0
 	return p.produce(first, n, result)
 }
 
@@ -65,7 +63,7 @@ func (p *partition) process(first, limit int) (n int, r host.Result, err error) 
 	g.used = true
 	p.size.succeeded(n, r.Fuel, took)
 	stats.Fuel.Add(r.Fuel)
-	p.tally.bytesIn += int64(size)
+	p.transaction.tally.bytesIn += int64(size)
 	return n, r, nil
 }
 
@@ -74,7 +72,7 @@ func (p *partition) instance() (*lodger, error) {
 	if p.guest != nil {
 		return p.guest, nil
 	}
-	g, err := p.w.takeGuest(p.hard, p.logs)
+	g, err := p.w.takeGuest(p.hard, p.release, p.logs)
 	if err != nil {
 		if p.hard.Err() != nil {
 			return nil, p.hard.Err()
@@ -135,39 +133,67 @@ func (p *partition) spent(err error) error {
 
 // produce hands the outputs of a call to the session and applies the error policy to its rejects.
 func (p *partition) produce(first, n int, r host.Result) (next int, err error) {
-	if len(r.Rejects) > 0 && p.w.policyStops() {
-		return p.produceBefore(first, r)
+	if len(r.Rejects) > 0 {
+		if i, failure := p.stopsAt(first, r.Rejects); failure != nil {
+			return p.produceBefore(first, r, i, failure)
+		}
 	}
+	tally := &p.transaction.tally
 	if r.OutputCount > 0 {
 		if err := p.write(first, r.Outputs); err != nil {
 			return first, err
 		}
-		p.tally.recordsOut += int64(r.OutputCount)
-		p.tally.bytesOut += int64(r.OutputBytes)
+		tally.recordsOut += int64(r.OutputCount)
+		tally.bytesOut += int64(r.OutputBytes)
 	}
-	p.tally.recordsIn += int64(n)
-	next = first + n
-	for _, reject := range r.Rejects {
-		err := p.apply(first+reject.Index, deadletter.Failure{Kind: deadletter.KindReject, Reason: reject.Reason})
-		if err != nil {
-			return next, err
-		}
+	if err := p.applyAll(first, r.Rejects); err != nil {
+		return first, err
 	}
-	return next, nil
+	tally.recordsIn += int64(n)
+	p.saw(n, len(r.Rejects))
+	return first + n, nil
 }
 
-// produceBefore hands on the outputs ahead of the first reject, which stops the deployment.
-func (p *partition) produceBefore(first int, r host.Result) (next int, err error) {
-	reject := r.Rejects[0]
-	kept := &before{outputs: r.Outputs, input: reject.Index}
+// stopsAt finds the first reject that ends the deployment, if there is one.
+func (p *partition) stopsAt(first int, rejects []host.Reject) (i int, failure *Failure) {
+	for i, reject := range rejects {
+		// What is not seen yet of this call: the records up to this one, of which i have failed already.
+		failure := p.stops(first+reject.Index, outcomes{int64(reject.Index + 1), int64(i + 1)}, rejection(reject))
+		if failure != nil {
+			return i, failure
+		}
+	}
+	return 0, nil
+}
+
+func rejection(r host.Reject) deadletter.Failure {
+	return deadletter.Failure{Kind: deadletter.KindReject, Reason: r.Reason}
+}
+
+func (p *partition) applyAll(first int, rejects []host.Reject) error {
+	for _, reject := range rejects {
+		if err := p.apply(first+reject.Index, rejection(reject)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// produceBefore hands on what comes ahead of the reject with index i, which stops the deployment.
+func (p *partition) produceBefore(first int, r host.Result, i int, failure *Failure) (next int, err error) {
+	index := r.Rejects[i].Index
+	kept := &before{outputs: r.Outputs, input: index}
 	if err := p.write(first, kept); err != nil {
 		return first, err
 	}
-	p.tally.recordsOut += kept.count
-	p.tally.recordsIn += int64(reject.Index)
-	p.tally.rejected++
-	next = first + reject.Index
-	return next, p.failureOf(next, deadletter.Failure{Kind: deadletter.KindReject, Reason: reject.Reason})
+	if err := p.applyAll(first, r.Rejects[:i]); err != nil {
+		return first, err
+	}
+	tally := &p.transaction.tally
+	tally.recordsOut += kept.count
+	tally.recordsIn += int64(index)
+	tally.rejected++
+	return first + index, failure
 }
 
 // write adds outputs of the call that begins at record first to the open batch.
@@ -196,46 +222,6 @@ func (b *before) Next(o *abi.Output) bool {
 	b.count++
 	return true
 }
-
-// narrow finds the record that traps among the n from first on, by halves.
-func (p *partition) narrow(first, n int, t *trap) (next int, err error) {
-	switch t.cause.Kind {
-	case host.TrapFuel, host.TrapWallTime, host.TrapOutput:
-		p.size.exceeded(n)
-	}
-	if n > 1 {
-		for _, end := range [2]int{first + n/2, first + n} {
-			for first < end {
-				if p.soft.Err() != nil {
-					return first, nil // what is left is read again by whoever owns the partition then
-				}
-				if first, err = p.call(first, end); err != nil {
-					return first, err
-				}
-			}
-		}
-		return first, nil
-	}
-	if !t.fresh {
-		return p.call(first, first+1) // memory that other records filled, say, is no fault of this one
-	}
-	p.trapsInARow++
-	failure := deadletter.Failure{Kind: deadletter.KindOf(t.cause.Kind), Reason: t.cause.Error()}
-	p.logs.Line(slog.LevelError, fmt.Sprintf("offset %d: %s", p.fetch.Record(first).Offset, failure.Reason))
-	if p.trapsInARow >= maxTrapsInARow {
-		f := p.failureOf(first, failure)
-		f.systemic = true
-		return first, f
-	}
-	if err := p.apply(first, failure); err != nil {
-		return first, err
-	}
-	p.tally.recordsIn++
-	return first + 1, nil
-}
-
-// maxTrapsInARow consecutive records on which the guest trapped mean that the module is broken, not the records.
-const maxTrapsInARow = 1000
 
 // seedOf is FNV-1a over the name of the partition.
 func seedOf(tp engine.TopicPartition) uint64 {

@@ -137,18 +137,19 @@ func TestNoAllocationPerRecord(t *testing.T) {
 // A member that lost its place and got it back has, for a moment, two sessions of a partition.
 func TestTheEndOfAnOldSessionDoesNotHideTheNewOne(t *testing.T) {
 	p, old := newStill(t, 1)
-	w, again := p.w, &still{}
-	w.remember(old)
+	w, again := p.w, newPartition(p.w.soft, p.w, &still{})
+	defer again.close()
+	w.remember(p)
 	w.remember(again)
 	w.setTrouble(old, errors.New("full"))
-	w.forget(old)
-	if !w.Owns(again.Partition()) {
+	w.forget(p)
+	if !w.Owns(again.tp) {
 		t.Error("the new session is not known")
 	}
 	if len(w.trouble) > 0 {
 		t.Errorf("trouble of the old session stays: %v", w.trouble)
 	}
-	if w.forget(again); w.Owns(again.Partition()) {
+	if w.forget(again); w.Owns(again.tp) {
 		t.Error("the partition is still owned")
 	}
 }

@@ -16,37 +16,42 @@ type Failure struct {
 	Offset    int64
 	Kind      string // of package deadletter
 	Reason    string
-	systemic  bool
+	limit     *tooMany // nil: the policy is stop
 }
 
 // Error implements error: what happened, and how to go on.
 func (f *Failure) Error() string {
-	if f.systemic {
-		return fmt.Sprintf("the module trapped on %d records in a row, up to offset %d of %s partition %d (%s): mend the module, or resume to go on behind what was set aside",
-			maxTrapsInARow, f.Offset, f.Partition.Topic, f.Partition.Partition, f.Reason)
+	record := fmt.Sprintf("offset %d of %s partition %d", f.Offset, f.Partition.Topic, f.Partition.Partition)
+	switch l := f.limit; {
+	case l == nil:
+		return fmt.Sprintf("record at %s failed (%s: %s) and the error policy is %s: mend the record's source or the module and resume, or move the group's offset",
+			record, f.Kind, f.Reason, deploy.OnErrorStop)
+	case l.inARow:
+		return fmt.Sprintf("%d records in a row failed, the newest at %s (%s: %s): %s", l.failed, record, f.Kind, f.Reason, howToGoOn)
+	default:
+		return fmt.Sprintf("%d of %d records failed within %s, the limit is %d %%; the newest at %s (%s: %s): %s",
+			l.failed, l.records, l.window, l.percent, record, f.Kind, f.Reason, howToGoOn)
 	}
-	return fmt.Sprintf("record at offset %d of %s partition %d failed (%s: %s) and the error policy is %s: mend the record's source or the module and resume, or move the group's offset",
-		f.Offset, f.Partition.Topic, f.Partition.Partition, f.Kind, f.Reason, deploy.OnErrorStop)
 }
+
+// howToGoOn after too many failures; the newest record is the next one to be handled.
+const howToGoOn = "the fault is in the module or in all of its input. Deploy a mended version, or allow more failures, and resume: the newest record is tried again first"
 
 func (p *partition) failureOf(i int, f deadletter.Failure) *Failure {
 	return &Failure{Partition: p.tp, Offset: p.fetch.Record(i).Offset, Kind: f.Kind, Reason: f.Reason}
 }
 
-// apply applies the error policy to record i of the fetch: a dead letter in the open batch, nothing, or a *Failure.
+// apply applies the error policy, dead-letter or skip, to record i of the fetch.
 func (p *partition) apply(i int, f deadletter.Failure) error {
-	p.tally.count(f.Kind)
-	switch p.w.config.OnError {
-	case deploy.OnErrorStop:
-		return p.failureOf(i, f)
-	case deploy.OnErrorSkip:
-		p.tally.skipped++
+	p.transaction.tally.count(f.Kind)
+	if p.release.OnError == deploy.OnErrorSkip {
+		p.transaction.tally.skipped++
 		return nil
 	}
-	letter := p.w.config.Source.Envelope(p.tp, p.fetch.Record(i), f)
+	letter := p.release.Source.Envelope(p.tp, p.fetch.Record(i), f)
 	if err := p.post(letter); err != nil {
 		if errors.Is(err, engine.ErrTooLarge) {
-			return &refusal{first: i, failure: f, cut: true}
+			return &refusal{offset: letter.Offset, verdict: verdict{failure: f, cut: true}}
 		}
 		return err
 	}
@@ -58,7 +63,7 @@ func (p *partition) post(letter engine.Record) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
-	topic := p.w.config.DeadLetters
+	topic := p.release.DeadLetters
 	err := p.session.ProduceTo(p.hard, topic, letter)
 	if errors.Is(err, engine.ErrUnknownTopic) {
 		if err := EnsureDeadLetters(p.hard, p.w.config.Engine, topic, 0); err != nil {
@@ -69,7 +74,7 @@ func (p *partition) post(letter engine.Record) error {
 	if err != nil {
 		return fmt.Errorf("write a dead letter to %s: %w", topic, err)
 	}
-	p.tally.deadLetters++
+	p.transaction.tally.deadLetters++
 	return nil
 }
 
@@ -82,12 +87,17 @@ func EnsureDeadLetters(ctx context.Context, e engine.Engine, topic string, parti
 	return nil
 }
 
-// refusal says that the log does not take an output or the dead letter of
-// record first of the fetch; the open batch is spoilt.
-type refusal struct {
-	first   int
+// verdict is why the log does not take what a record leads to.
+type verdict struct {
 	failure deadletter.Failure
 	cut     bool // what was refused was the dead letter of the record
+}
+
+// refusal says that the log does not take an output or the dead letter of
+// the record at an offset; the transaction is spoilt.
+type refusal struct {
+	offset int64
+	verdict
 }
 
 func (r *refusal) Error() string { return r.failure.Reason }
@@ -95,82 +105,60 @@ func (r *refusal) Error() string { return r.failure.Reason }
 // refused tells an output that its topic does not take from other errors of Produce.
 func (p *partition) refused(first int, err error) error {
 	if output, ok := errors.AsType[*engine.OutputError](err); ok && output.Input >= 0 {
+		kind := ""
 		switch {
 		case errors.Is(err, engine.ErrTooLarge):
-			return &refusal{first: first + output.Input, failure: deadletter.Failure{Kind: deadletter.KindTooLarge, Reason: err.Error()}}
+			kind = deadletter.KindTooLarge
 		case errors.Is(err, engine.ErrInvalidRecord):
-			return &refusal{first: first + output.Input, failure: deadletter.Failure{Kind: deadletter.KindInvalid, Reason: err.Error()}}
+			kind = deadletter.KindInvalid
+		}
+		if kind != "" {
+			return &refusal{p.fetch.Record(first + output.Input).Offset, verdict{failure: deadletter.Failure{Kind: kind, Reason: err.Error()}}}
 		}
 	}
 	return fmt.Errorf("write outputs: %w", err)
 }
 
-// isolate sets aside the record with a refused output. What came before it is
-// done again and committed first, because the refusal spoilt it.
-func (p *partition) isolate(r *refusal) error {
-	if err := p.abort(); err != nil {
-		return err
-	}
-	if err := p.settle(r.first); err != nil || p.begun < r.first {
-		return err
-	}
-	return p.setAside(r)
-}
-
-// settle handles the records from the first uncommitted one up to end and commits them, whatever their outputs' sizes.
-func (p *partition) settle(end int) error {
-	for p.begun < end && p.soft.Err() == nil {
-		err := p.until(end)
-		if refused, ok := errors.AsType[*refusal](err); ok {
-			err = p.isolate(refused)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// until handles the records from the first uncommitted one up to end and commits them.
-func (p *partition) until(end int) error {
-	next := p.begun
-	for next < end && p.soft.Err() == nil {
-		var err error
-		if next, err = p.call(next, end); err != nil {
-			return p.conclude(next, err)
-		}
-	}
-	return p.commit(next)
-}
-
-// conclude passes err on; what came before a record that ends the deployment stands.
-func (p *partition) conclude(next int, err error) error {
-	if _, ok := errors.AsType[*Failure](err); ok {
-		if err := p.commit(next); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-// setAside applies the error policy to a record whose outputs, or whose dead letter, the log does not take, and commits.
+// setAside remembers a record with a refused output and begins the transaction again: what came before the
+// record is done once more, because the refusal spoilt it.
 func (p *partition) setAside(r *refusal) error {
-	var err error
-	if r.cut {
-		p.tally.count(r.failure.Kind)
-		err = p.post(p.w.config.Source.Cut(p.tp, p.fetch.Record(r.first), r.failure))
-	} else {
-		err = p.apply(r.first, r.failure)
-	}
-	if again, ok := errors.AsType[*refusal](err); ok {
-		if err := p.abort(); err != nil {
-			return err
+	p.aside[r.offset] = r.verdict
+	return p.abort()
+}
+
+func (p *partition) isAside(offset int64) bool {
+	_, found := p.aside[offset]
+	return found
+}
+
+// nextAside returns the index of the first record that is set aside, from first on, or end.
+func (p *partition) nextAside(first, end int) int {
+	for i := first + 1; i < end; i++ {
+		if p.isAside(p.fetch.NextOffset(i-1)) || p.isAside(p.fetch.Record(i).Offset) {
+			return i
 		}
-		return p.setAside(again)
+	}
+	return end
+}
+
+// dispose applies the error policy to a record that was set aside, and commits: the next one that is refused
+// spoils only what comes after it.
+func (p *partition) dispose(first int, v verdict) (next int, err error) {
+	if !v.cut {
+		if stop := p.stops(first, outcomes{1, 1}, v.failure); stop != nil {
+			p.transaction.tally.count(v.failure.Kind)
+			return first, p.conclude(first, stop)
+		}
+		err = p.apply(first, v.failure)
+	} else {
+		p.transaction.tally.count(v.failure.Kind)
+		err = p.post(p.release.Source.Cut(p.tp, p.fetch.Record(first), v.failure))
 	}
 	if err != nil {
-		return p.conclude(r.first, err)
+		return first, err
 	}
-	p.tally.recordsIn++
-	return p.commit(r.first + 1)
+	p.transaction.tally.recordsIn++
+	p.saw(1, 1)
+	p.handled(first + 1)
+	return first + 1, p.commit()
 }

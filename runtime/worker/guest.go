@@ -45,11 +45,11 @@ type lodger struct {
 	used   bool // it has handled records
 }
 
-// instantiate makes a guest that logs for source.
-func (w *Worker) instantiate(ctx context.Context, source *LogSource) (*lodger, error) {
+// instantiate makes a guest of a release that logs for source.
+func (w *Worker) instantiate(ctx context.Context, r *release, source *LogSource) (*lodger, error) {
 	where := &atomic.Pointer[LogSource]{}
 	where.Store(source)
-	g, err := w.config.Program.Instantiate(ctx, w.config.Setup, func(level slog.Level, line string) {
+	g, err := r.Program.Instantiate(ctx, r.Setup, func(level slog.Level, line string) {
 		where.Load().Line(level, line)
 	})
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 type histograms struct {
 	call    prometheus.Observer
 	commit  prometheus.Observer
-	latency prometheus.Observer
+	latency prometheus.Observer // from the event
+	through prometheus.Observer // from reading
 }
 
 func (h *histograms) observeCall(took time.Duration) {
@@ -19,12 +20,13 @@ func (h *histograms) observeCall(took time.Duration) {
 	}
 }
 
-func (h *histograms) observeCommit(took, eventAge time.Duration) {
+func (h *histograms) observeCommit(took, latency, eventAge time.Duration) {
 	if h.commit == nil {
 		return
 	}
 	h.commit.Observe(took.Seconds())
-	h.latency.Observe(max(0, eventAge).Seconds())
+	h.through.Observe(latency.Seconds())
+	h.latency.Observe(eventAge.Seconds())
 }
 
 // Metrics are the histograms of all deployments of a process. They are
@@ -33,6 +35,7 @@ type Metrics struct {
 	call    *prometheus.HistogramVec
 	commit  *prometheus.HistogramVec
 	latency *prometheus.HistogramVec
+	through *prometheus.HistogramVec
 }
 
 // NewMetrics registers the histograms of deployments.
@@ -45,10 +48,11 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	}
 	m := &Metrics{
 		call:    histogram("call_duration_seconds", "Time of one call of the guest, a batch of records.", .0001, .001, .01, .1, 1),
-		commit:  histogram("commit_duration_seconds", "Time to write a batch of outputs and its input offset.", .0001, .001, .01, .1, 1),
-		latency: histogram("event_latency_seconds", "Age of the newest record of a batch, by its own timestamp, when its outputs were written.", .001, .01, .1, 1, 10, 60),
+		commit:  histogram("commit_duration_seconds", "Time to commit a transaction: outputs, dead letters and the input offset.", .0001, .001, .01, .1, 1),
+		latency: histogram("event_latency_seconds", "Age of the newest record of a transaction, by its own timestamp, when its outputs were committed.", .001, .01, .1, 1, 10, 60),
+		through: histogram("processing_latency_seconds", "From when the oldest record of a transaction was read, which is when it was appended unless there is a lag, until its outputs were committed.", .001, .01, .1, 1, 10),
 	}
-	for _, c := range []prometheus.Collector{m.call, m.commit, m.latency} {
+	for _, c := range []prometheus.Collector{m.call, m.commit, m.latency, m.through} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -64,6 +68,7 @@ func (m *Metrics) NewStats(deployment string) *Stats {
 			call:    m.call.WithLabelValues(deployment),
 			commit:  m.commit.WithLabelValues(deployment),
 			latency: m.latency.WithLabelValues(deployment),
+			through: m.through.WithLabelValues(deployment),
 		}
 	}
 	return s
@@ -74,14 +79,14 @@ func (m *Metrics) Forget(deployment string) {
 	if m == nil {
 		return
 	}
-	for _, v := range []*prometheus.HistogramVec{m.call, m.commit, m.latency} {
+	for _, v := range []*prometheus.HistogramVec{m.call, m.commit, m.latency, m.through} {
 		v.DeleteLabelValues(deployment)
 	}
 }
 
 // Unregister takes the histograms off the registry.
 func (m *Metrics) Unregister(r prometheus.Registerer) {
-	for _, v := range []*prometheus.HistogramVec{m.call, m.commit, m.latency} {
+	for _, v := range []*prometheus.HistogramVec{m.call, m.commit, m.latency, m.through} {
 		r.Unregister(v)
 	}
 }

@@ -10,20 +10,17 @@ import (
 	"github.com/millstream-io/millstream/runtime/engine"
 )
 
-const (
-	// A batch of outputs is committed when it has commitBytes, and after a call when it is older
-	// than commitAge: slow guests show their results before the fetch is through.
-	commitBytes = 256 << 10
-	commitAge   = 20 * time.Millisecond
-)
-
 // partition takes the records of one session through one guest; it is used by one goroutine.
 type partition struct {
 	w       *Worker
 	session engine.Session
 	tp      engine.TopicPartition
-	logs    *LogSource
 	seed    uint64
+	counts  partitionCounts
+
+	uses    *release // as the worker knows it; Worker.mu
+	release *release // the same
+	logs    *LogSource
 	size    sizing
 	guest   *lodger // nil: to be made
 
@@ -32,44 +29,61 @@ type partition struct {
 	stampOf func(int) int64 // the event time of record i of the present call; made once, as it would allocate
 	now     time.Time       // the clock of the guest, the same for all calls of a fetch
 
-	open     bool // Begin was called
-	openedAt time.Time
-	begun    int // index of the first record that is not committed
-	tally    tally
-	strays   bool // the session's position is not the end of the fetch
+	transaction transaction
+	aside       map[int64]verdict // by offset: records that the log is known not to take, in whatever transaction
+	finished    bool              // a bounded run is through here
 
-	soft, hard  context.Context
-	troubled    bool      // the worker was told of trouble with this partition
-	warnedAt    time.Time // zero: not since the last commit
-	trapsInARow int
+	soft     context.Context // ends: finish the transaction and give the partition up
+	stopSoft context.CancelFunc
+	live     context.Context // ends with soft, or when the release is replaced: do not wait for anything
+	stopLive context.CancelFunc
+	hard     context.Context
+
+	troubled bool      // the worker was told of trouble with this partition
+	warnedAt time.Time // zero: not since the last commit
 }
 
 func newPartition(membership context.Context, w *Worker, s engine.Session) *partition {
-	p := &partition{
-		w: w, session: s, tp: s.Partition(), size: newSizing(w.config.Limits),
-		soft: membership, hard: w.hard,
-	}
+	p := &partition{w: w, session: s, tp: s.Partition(), hard: w.hard, aside: map[int64]verdict{}, stopLive: func() {}}
 	p.seed = seedOf(p.tp)
+	p.counts.committed.Store(-1)
 	p.stampOf = func(i int) int64 { return p.fetch.Timestamp(p.callAt + i) }
-	p.logs = w.config.Logs.Source(w.config.Setup.Deployment, p.tp, w.config.Limits.LogLines)
+	p.soft, p.stopSoft = context.WithCancel(membership)
+	p.adopt()
 	return p
 }
+
+// adopt changes over to the current release. No transaction is open.
+func (p *partition) adopt() {
+	p.dropGuest()
+	p.stopLive()
+	p.release = p.w.adopt(p)
+	p.size = newSizing(p.release.Limits)
+	p.logs = p.w.config.Logs.Source(p.release.Setup.Deployment, p.tp, p.release.Limits.LogLines)
+	clear(p.aside) // the new release may put something else out
+	live, cancel := context.WithCancel(p.soft)
+	unhook := context.AfterFunc(p.release.ctx, cancel)
+	p.live, p.stopLive = live, func() {
+		unhook()
+		cancel()
+	}
+}
+
+// replaced tells whether there is a newer release than that of the partition.
+func (p *partition) replaced() bool { return p.release.ctx.Err() != nil && p.hard.Err() == nil }
 
 // run works until the partition is taken away, the worker stops, or the
 // deployment has failed; only the last is an error.
 func (p *partition) run() error {
-	soft, cancel := context.WithCancel(p.soft)
-	defer cancel()
-	p.soft = soft
 	go func() {
 		select {
 		case <-p.session.Done():
-			cancel()
-		case <-soft.Done():
+			p.stopSoft()
+		case <-p.soft.Done():
 		}
 	}()
 	defer p.close()
-	var pause backoff
+	pause := backoff{seed: p.seed}
 	for {
 		err := p.once()
 		if err == nil {
@@ -83,13 +97,28 @@ func (p *partition) run() error {
 			return nil
 		}
 		p.retrying("batch given up", err)
-		if err := p.abort(); err != nil && p.ended(err) {
-			return nil
-		}
-		if !pause.wait(p.soft) {
+		if !p.goBack(&pause) {
 			return nil
 		}
 		p.untroubled() // until it fails again: Poll may now wait for records for long
+	}
+}
+
+// goBack aborts the transaction, for as long as that takes, and rests; false means that the session is over. Without
+// an abort that went well nobody knows what is committed, and so where to read on.
+func (p *partition) goBack(pause *backoff) bool {
+	for {
+		err := p.abort()
+		if err == nil {
+			return pause.wait(p.live) || p.soft.Err() == nil
+		}
+		if p.ended(err) {
+			return false
+		}
+		p.retrying("transaction cannot be aborted", err)
+		if !pause.wait(p.soft) {
+			return false
+		}
 	}
 }
 
@@ -100,86 +129,126 @@ func (p *partition) ended(err error) bool {
 
 // once takes one fetch through the guest.
 func (p *partition) once() error {
-	f, err := p.session.Poll(p.soft, pollBytes)
-	if err != nil {
+	if err := p.boundary(); err != nil {
 		return err
 	}
-	p.fetch, p.begun, p.now, p.strays = f, 0, time.Now(), false
-	next := 0
-	for next < f.Len() && p.soft.Err() == nil {
-		next, err = p.advance(next, f.Len())
-		if err != nil {
+	if p.finished {
+		// The session is kept until the whole group is through, so that nobody else takes it up.
+		<-p.live.Done()
+		return p.soft.Err()
+	}
+	f, err := p.poll()
+	if f == nil || err != nil {
+		return err
+	}
+	p.fetch, p.now = f, time.Now()
+	end := p.within(f)
+	for next := 0; next < end && p.soft.Err() == nil; {
+		if next, err = p.advance(next, end); err != nil {
+			if refused, ok := errors.AsType[*refusal](err); ok {
+				return p.setAside(refused)
+			}
 			return err
 		}
 	}
-	if err := p.commit(next); err != nil {
+	if end < f.Len() {
+		return p.finish(f.Record(end).Offset)
+	}
+	if p.soft.Err() != nil || p.w.config.Group.Delivery == engine.AtLeastOnce || !p.session.Ready() || p.due() {
+		err = p.commit()
+	}
+	if err != nil || p.w.bound == nil {
 		return err
 	}
-	if p.strays && next > 0 {
-		p.session.SeekTo(f.NextOffset(next - 1))
+	return p.checkEnd()
+}
+
+// boundary changes over to a new release, which takes the end of the transaction.
+func (p *partition) boundary() error {
+	if !p.replaced() {
+		return nil
 	}
+	if err := p.commit(); err != nil {
+		return err
+	}
+	p.adopt()
 	return nil
 }
 
-// advance handles records from first on, at least one; it returns the first that is left.
-func (p *partition) advance(first, end int) (next int, err error) {
-	next, err = p.call(first, end)
-	if refused, ok := errors.AsType[*refusal](err); ok {
-		err = p.isolate(refused)
-		next = p.begun
+// poll returns the next records, or nothing when there was something else to do. It waits for
+// records only with no transaction open, or as long as that may last.
+func (p *partition) poll() (engine.Fetch, error) {
+	ctx, cancel := p.waiting()
+	defer cancel()
+	f, err := p.session.Poll(ctx, pollBytes)
+	switch {
+	case err == nil:
+		return f, nil
+	case p.soft.Err() != nil:
+		// The partition is being given up: what is in hand is finished, not lost.
+		if err := p.commit(); err != nil {
+			return nil, err
+		}
+		return nil, err
+	case ctx.Err() != nil:
+		if err := p.commit(); err != nil {
+			return nil, err
+		}
+		return nil, p.checkEnd()
 	}
+	return nil, err
+}
+
+func nothing() {}
+
+// waiting returns the context for a Poll: it ends when something else is to be done.
+func (p *partition) waiting() (context.Context, context.CancelFunc) {
+	switch {
+	case !p.transaction.empty():
+		return context.WithDeadline(p.live, p.transaction.since.Add(p.w.config.CommitInterval))
+	case p.w.bound != nil:
+		return context.WithTimeout(p.live, boundPollInterval)
+	}
+	return p.live, nothing
+}
+
+// advance handles records from first on, at least one unless the release was replaced; it returns the first that is left.
+func (p *partition) advance(first, end int) (next int, err error) {
+	if err := p.boundary(); err != nil {
+		return first, err
+	}
+	if len(p.aside) > 0 {
+		if offset := p.fetch.Record(first).Offset; p.isAside(offset) {
+			return p.dispose(first, p.aside[offset])
+		}
+		end = p.nextAside(first, end)
+	}
+	next, err = p.call(first, end)
 	if err != nil {
 		return next, p.conclude(next, err)
 	}
-	if p.open && (p.tally.bytesOut >= commitBytes || time.Since(p.openedAt) >= commitAge) {
-		err = p.commit(next)
+	p.handled(next)
+	if p.due() {
+		err = p.commit()
 	}
 	return next, err
 }
 
-func (p *partition) begin() error {
-	if p.open {
-		return nil
-	}
-	if err := p.session.Begin(p.w.config.Outputs); err != nil {
-		return fmt.Errorf("begin a batch of outputs: %w", err)
-	}
-	p.open, p.openedAt = true, time.Now()
-	return nil
-}
-
-// commit makes the outcome of all records before index next durable. When
-// the log refuses, the batch is kept and written as soon as the log takes it.
-func (p *partition) commit(next int) error {
-	if next == p.begun {
-		p.w.config.Stats.settle(&p.tally)
-		return nil
-	}
-	started := time.Now()
-	for pause := (backoff{}); ; {
-		err := p.session.Commit(p.hard, p.fetch.NextOffset(next-1))
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, engine.ErrStorage) {
-			return err
-		}
-		p.retrying("outputs cannot be written", err)
-		if !pause.wait(p.soft) {
+// conclude passes err on; what came before a record that ends the deployment stands.
+func (p *partition) conclude(next int, err error) error {
+	if _, ok := errors.AsType[*Failure](err); ok {
+		p.handled(next)
+		if err := p.commit(); err != nil {
 			return err
 		}
 	}
-	p.recovered()
-	p.open, p.begun = false, next
-	p.w.config.Stats.settle(&p.tally)
-	p.w.config.Stats.observeCommit(time.Since(started), time.Since(time.UnixMilli(p.fetch.MaxTimestamp())))
-	return nil
+	return err
 }
 
 // retrying says that a step is tried again because of err.
 func (p *partition) retrying(what string, err error) {
 	p.troubled = true
-	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %w", p.tp.Topic, p.tp.Partition, err))
+	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %s: %w", p.tp.Topic, p.tp.Partition, what, err))
 	p.w.config.Stats.Retries.Add(1)
 	level := slog.LevelDebug
 	if time.Since(p.warnedAt) >= warnInterval {
@@ -207,15 +276,12 @@ func (p *partition) untroubled() {
 	}
 }
 
-// abort drops what is not committed; the next Poll reads it again.
-func (p *partition) abort() error {
-	p.tally = tally{}
-	p.open, p.strays = false, true
-	return p.session.Abort(p.hard)
-}
-
 func (p *partition) close() {
+	p.stopSoft()
+	p.stopLive()
 	p.dropGuest()
+	p.w.abandon(p)
+	p.release.failures.add(p.transaction.takeBack())
 	// Close drops an open batch; offsets that are on their way arrive before another member begins.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.hard), leaveTimeout)
 	defer cancel()
@@ -228,8 +294,6 @@ func (p *partition) dropGuest() {
 	if p.guest == nil {
 		return
 	}
-	if err := p.guest.Close(context.WithoutCancel(p.hard)); err != nil {
-		p.w.logger.Warn("closing a guest", "error", err)
-	}
+	p.w.closeGuest(p.guest)
 	p.guest = nil
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/millstream-io/millstream/runtime/deadletter"
 )
@@ -23,6 +24,10 @@ type Stats struct {
 	Traps       atomic.Int64 // calls that trapped; narrowing one record down takes several
 	Restarts    atomic.Int64 // guests made in place of a spent one
 	Retries     atomic.Int64 // batches given up and read again
+
+	RecordRetries atomic.Int64 // further tries of records on which the guest trapped
+	Commits       atomic.Int64
+	Aborts        atomic.Int64 // transactions dropped; what was in them is read again
 
 	histograms
 }
@@ -68,4 +73,35 @@ func (s *Stats) settle(t *tally) {
 	add(&s.DeadLetters, t.deadLetters)
 	add(&s.Skipped, t.skipped)
 	*t = tally{}
+}
+
+// partitionCounts are what one session did, for those who watch.
+type partitionCounts struct {
+	committed, committedAt, commitTook, latency, eventAge atomic.Int64
+	records, outputs, deadLetters                         atomic.Int64
+	completed                                             atomic.Bool
+}
+
+// add counts a committed transaction, before its tally is settled.
+func (c *partitionCounts) add(t *transaction, took, latency, eventAge time.Duration) {
+	c.committed.Store(t.next)
+	c.committedAt.Store(time.Now().UnixNano())
+	c.commitTook.Store(int64(took))
+	c.latency.Store(int64(latency))
+	c.eventAge.Store(int64(eventAge))
+	c.records.Add(t.tally.recordsIn)
+	c.outputs.Add(t.tally.recordsOut)
+	c.deadLetters.Add(t.tally.deadLetters)
+}
+
+func (c *partitionCounts) snapshot() PartitionSnapshot {
+	s := PartitionSnapshot{
+		Committed: c.committed.Load(), CommitTook: time.Duration(c.commitTook.Load()),
+		Latency: time.Duration(c.latency.Load()), EventAge: time.Duration(c.eventAge.Load()),
+		Records: c.records.Load(), Outputs: c.outputs.Load(), DeadLetters: c.deadLetters.Load(), Completed: c.completed.Load(),
+	}
+	if at := c.committedAt.Load(); at != 0 {
+		s.CommittedAt = time.Unix(0, at)
+	}
+	return s
 }

@@ -26,10 +26,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/millstream-io/millstream/runtime/deadletter"
-	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
-	"github.com/millstream-io/millstream/runtime/host"
 )
 
 // Config is what a worker runs, and where.
@@ -37,28 +34,15 @@ type Config struct {
 	Engine engine.Engine
 	Group  engine.Group
 	Release
+	// CommitInterval is how old a transaction may become while there is more to read; 0 = DefaultCommitInterval.
+	CommitInterval time.Duration
+	// CommitBytes of outputs end a transaction; 0 = DefaultCommitBytes.
+	CommitBytes int
+	// Until bounds the run; the zero value does not.
+	Until  Until
 	Stats  *Stats
 	Logs   *Logs
 	Logger *slog.Logger
-}
-
-// Release is one version of a deployment.
-type Release struct {
-	Program Program
-	Setup   host.Setup
-	// Outputs are the topics by output index.
-	Outputs []string
-	// OnError is one of deploy's error policies.
-	OnError string
-	// DeadLetters is the topic of failed records under the dead-letter policy.
-	DeadLetters string
-	Source      deadletter.Source
-	// Limits are the guest's; the sizes of batches stay within FuelPerCall and WallTime.
-	Limits host.Limits
-	// Retries is how often a record on which the guest trapped is tried again.
-	Retries int
-	// FailureLimit stops the worker when too many records fail.
-	FailureLimit deploy.FailureLimit
 }
 
 // Worker is one member of a deployment's group.
@@ -66,6 +50,7 @@ type Worker struct {
 	config Config
 	logger *slog.Logger
 	events *LogSource
+	bound  *bound // nil: the run has no end
 
 	soft     context.Context // ends: finish the batch in hand and leave
 	stopSoft context.CancelFunc
@@ -75,29 +60,44 @@ type Worker struct {
 	assigned chan struct{}
 	started  sync.Once
 
-	mu       sync.Mutex
-	spare    *lodger // made by New, for the first partition that needs a guest
-	failure  error
-	trouble  map[engine.Session]string // reasons why something is being tried again; nil: joining the group
-	sessions map[engine.TopicPartition]engine.Session
-	joined   bool
+	mu         sync.Mutex
+	current    *release // nil: the worker has ended
+	spare      *lodger  // of the current release, for the first partition that needs a guest
+	partitions map[*partition]bool
+	changed    chan struct{} // closed and replaced when a partition comes, goes or changes its release
+	failure    error
+	completed  bool
+	trouble    map[engine.Session]string // reasons why something is being tried again; nil: joining the group
+	sessions   map[engine.TopicPartition]*partition
+	joined     bool
 }
 
 // New makes a worker and proves that its module starts: it makes one guest
 // with the deployment's configuration. Errors are the host's (*host.Trap, *host.SetupError).
 func New(ctx context.Context, c Config) (*Worker, error) {
+	if c.CommitInterval <= 0 {
+		c.CommitInterval = DefaultCommitInterval
+	}
+	if c.CommitBytes <= 0 {
+		c.CommitBytes = DefaultCommitBytes
+	}
 	w := &Worker{
 		config: c, logger: c.Logger.With("deployment", c.Group.Name), events: c.Logs.Source(c.Setup.Deployment, engine.TopicPartition{Partition: -1}, 0),
-		done: make(chan struct{}), assigned: make(chan struct{}),
-		trouble: map[engine.Session]string{}, sessions: map[engine.TopicPartition]engine.Session{},
+		done: make(chan struct{}), assigned: make(chan struct{}), changed: make(chan struct{}),
+		partitions: map[*partition]bool{}, trouble: map[engine.Session]string{}, sessions: map[engine.TopicPartition]*partition{},
 	}
-	spare, err := w.instantiate(ctx, w.events)
+	w.hard, w.stopHard = context.WithCancel(context.WithoutCancel(ctx))
+	w.soft, w.stopSoft = context.WithCancel(w.hard)
+	w.current = w.newRelease(c.Release)
+	spare, err := w.instantiate(ctx, w.current, w.events)
 	if err != nil {
+		w.stopHard()
 		return nil, fmt.Errorf("start the module of deployment %q: %w", c.Setup.Deployment, err)
 	}
 	w.spare = spare
-	w.hard, w.stopHard = context.WithCancel(context.WithoutCancel(ctx))
-	w.soft, w.stopSoft = context.WithCancel(w.hard)
+	if c.Until != (Until{}) {
+		w.bound = newBound(c.Until)
+	}
 	return w, nil
 }
 
@@ -117,7 +117,7 @@ func (w *Worker) Done() <-chan struct{} { return w.done }
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stopSoft()
 	w.started.Do(func() { // never started: nothing runs
-		w.closeSpare()
+		w.retire()
 		close(w.done)
 	})
 	defer w.stopHard()
@@ -135,8 +135,14 @@ func (w *Worker) Stop(ctx context.Context) error {
 func (w *Worker) run() {
 	defer close(w.done)
 	defer w.stopSoft()
-	defer w.closeSpare()
+	defer w.retire()
 	w.events.Event(slog.LevelInfo, "started")
+	if w.bound != nil {
+		var watch sync.WaitGroup
+		watch.Go(w.watchBound)
+		defer watch.Wait()
+		defer w.stopSoft()
+	}
 	var pause backoff
 	for {
 		joined, err := w.member()
@@ -155,6 +161,11 @@ func (w *Worker) run() {
 	if err := w.Failure(); err != nil {
 		w.events.Event(slog.LevelError, "failed: "+err.Error())
 		w.logger.Error("deployment failed", "error", err)
+		return
+	}
+	if w.Completed() {
+		w.events.Event(slog.LevelInfo, "completed")
+		w.logger.Info("deployment completed its bounded run")
 		return
 	}
 	w.events.Event(slog.LevelInfo, "stopped")
@@ -203,9 +214,9 @@ func (w *Worker) assign(membership context.Context, sessions []engine.Session, b
 			continue
 		}
 		p := newPartition(membership, w, s)
-		w.remember(s)
+		w.remember(p)
 		partitions.Go(func() {
-			defer w.forget(s)
+			defer w.forget(p)
 			w.fail(p.run())
 		})
 	}
@@ -234,21 +245,21 @@ func (w *Worker) fail(err error) {
 	w.stopSoft()
 }
 
-func (w *Worker) remember(s engine.Session) {
+func (w *Worker) remember(p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sessions[s.Partition()] = s
+	w.sessions[p.tp] = p
 }
 
 // forget ends a session. The partition may have another one already: a member that
 // lost its place and got it back does not wait for what is in hand.
-func (w *Worker) forget(s engine.Session) {
+func (w *Worker) forget(p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.sessions[s.Partition()] == s {
-		delete(w.sessions, s.Partition())
+	if w.sessions[p.tp] == p {
+		delete(w.sessions, p.tp)
 	}
-	delete(w.trouble, s)
+	delete(w.trouble, p.session)
 }
 
 // setTrouble says that something is being tried again because of err; nil ends it.
@@ -262,70 +273,9 @@ func (w *Worker) setTrouble(what engine.Session, err error) {
 	w.trouble[what] = err.Error()
 }
 
-// takeGuest returns the guest made in advance, or a new one.
-func (w *Worker) takeGuest(ctx context.Context, source *LogSource) (*lodger, error) {
-	w.mu.Lock()
-	g := w.spare
-	w.spare = nil
-	w.mu.Unlock()
-	if g == nil {
-		return w.instantiate(ctx, source)
-	}
-	g.source.Store(source)
-	return g, nil
-}
-
-func (w *Worker) closeSpare() {
-	w.mu.Lock()
-	g := w.spare
-	w.spare = nil
-	w.mu.Unlock()
-	if g != nil {
-		if err := g.Close(context.WithoutCancel(w.hard)); err != nil {
-			w.logger.Warn("closing a guest", "error", err)
-		}
-	}
-}
-
 // Failure is why the worker ended for good; nil while it works or after Stop.
 func (w *Worker) Failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failure
 }
-
-// Phases of a worker.
-const (
-	PhaseStarting = "starting" // the group has not told its partitions yet
-	PhaseRunning  = "running"
-	PhaseRetrying = "retrying" // something is tried again; the reason says what
-	PhaseFailed   = "failed"   // ended for good; the reason says why
-)
-
-// Phase tells how the worker does and, unless it runs, why.
-func (w *Worker) Phase() (phase, reason string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.failure != nil:
-		return PhaseFailed, w.failure.Error()
-	case len(w.trouble) > 0:
-		for _, r := range w.trouble {
-			reason = max(reason, r) // any will do, but the same one each time
-		}
-		return PhaseRetrying, reason
-	case !w.joined:
-		return PhaseStarting, ""
-	}
-	return PhaseRunning, ""
-}
-
-// Owns tells whether this worker has a session for the partition.
-func (w *Worker) Owns(tp engine.TopicPartition) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.sessions[tp] != nil
-}
-
-// policyStops tells whether the first failed record ends the deployment.
-func (w *Worker) policyStops() bool { return w.config.OnError == deploy.OnErrorStop }

@@ -519,11 +519,11 @@ func TestAModuleThatTrapsOnEverythingIsStopped(t *testing.T) {
 		b.log.AppendTo("in", 0, numbers(3000, "bad%d")...)
 		w := b.start()
 		<-w.Done()
-		if phase, reason := w.Phase(); phase != worker.PhaseFailed || !strings.Contains(reason, "1000 records in a row") {
+		if phase, reason := w.Phase(); phase != worker.PhaseFailed || !strings.Contains(reason, "100 of 100 records failed") {
 			t.Errorf("phase is %s: %s", phase, reason)
 		}
-		if n := len(b.log.Records("d.dlq")); n != 999 {
-			t.Errorf("%d dead letters, want those before the one that stopped it, 999", n)
+		if n := len(b.log.Records("d.dlq")); n != 99 {
+			t.Errorf("%d dead letters, want those before the one that stopped it, 99", n)
 		}
 		b.finish()
 	})
