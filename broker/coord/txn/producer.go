@@ -126,6 +126,11 @@ func (c *Coordinator) Add(id string, p Producer, v Version, partitions ...Partit
 	return Ticket{c.journal, t.last}, nil
 }
 
+// GroupPartition is the partition of the offsets topic that a group's offsets are in.
+func (c *Coordinator) GroupPartition(group string) Partition {
+	return c.offsets.TransactionPartition(group)
+}
+
 // AddOffsets makes the offsets of a group part of the producer's transaction.
 func (c *Coordinator) AddOffsets(id string, p Producer, v Version, group string) (Ticket, error) {
 	return c.Add(id, p, v, c.offsets.TransactionPartition(group))
@@ -141,6 +146,21 @@ func (c *Coordinator) Within(id string, p Producer, tp Partition, f func() error
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if err := t.holds(p, tp); err != nil {
+		return fmt.Errorf("transaction %q: %w", id, err)
+	}
+	return f()
+}
+
+// While runs f while p is the producer in force, with or without a transaction:
+// nobody takes the transactional id over meanwhile. f must not wait for anything.
+func (c *Coordinator) While(id string, p Producer, f func() error) error {
+	t, err := c.find(id)
+	if err != nil {
+		return err
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if err := t.owns(p); err != nil {
 		return fmt.Errorf("transaction %q: %w", id, err)
 	}
 	return f()

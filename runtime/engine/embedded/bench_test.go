@@ -73,7 +73,7 @@ func (c *copier) step(ctx context.Context, maxBytes int) (int, error) {
 }
 
 // startCopy fills topic "in" with batches of about 100 KiB and joins.
-func startCopy(tb testing.TB, l *log, valueBytes, records int, key []byte) (*copier, engine.Member) {
+func startCopy(tb testing.TB, l *log, delivery engine.Delivery, valueBytes, records int, key []byte) (*copier, engine.Member) {
 	tb.Helper()
 	ctx := context.Background()
 	for _, name := range []string{"in", "out"} {
@@ -92,7 +92,7 @@ func startCopy(tb testing.TB, l *log, valueBytes, records int, key []byte) (*cop
 		l.produce(tb, "in", 0, "none", batch)
 	}
 	m, err := l.engine.Join(ctx, engine.Group{Name: "copy", Inputs: []string{"in"},
-		Start: engine.Start{Kind: engine.StartEarliest}})
+		Start: engine.Start{Kind: engine.StartEarliest}, Delivery: delivery})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func BenchmarkCopy(b *testing.B) {
 				if key != "" {
 					k = []byte(key)
 				}
-				c, m := startCopy(b, l, valueBytes, records, k)
+				c, m := startCopy(b, l, engine.AtLeastOnce, valueBytes, records, k)
 				defer m.Leave(context.Background())
 				b.SetBytes(int64(valueBytes))
 				b.ReportAllocs()

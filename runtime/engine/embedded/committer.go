@@ -10,7 +10,6 @@ import (
 
 	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/topic"
-	"github.com/millstream-io/millstream/runtime/engine"
 )
 
 const (
@@ -197,7 +196,7 @@ func (c *committer) round() error {
 
 	err := c.makeDurable(next, outputs)
 	if err == nil {
-		err = c.s.m.commit(c.ctx, c.s, next)
+		err = c.s.commitBehind(c.ctx, next)
 	}
 
 	c.mu.Lock()
@@ -239,35 +238,8 @@ func (c *committer) makeDurable(next int64, outputs map[*topic.Partition]int64) 
 	return nil
 }
 
-// commit hands an offset of a session to the coordinator, in the name of the
-// member's present generation. While the group rebalances that can take until
-// the next generation stands.
-func (m *member) commit(ctx context.Context, s *session, next int64) error {
-	offsets := map[group.TopicPartition]group.Offset{
-		group.TopicPartition(s.tp): {Offset: next, LeaderEpoch: -1},
-	}
-	for {
-		id, changed := m.identity()
-		err := m.e.groups.CommitAsync(ctx, id, offsets, nil)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, group.ErrRebalanceInProgress), errors.Is(err, group.ErrIllegalGeneration),
-			errors.Is(err, group.ErrUnknownMember):
-			if now, _ := m.identity(); now != id {
-				continue
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-m.ctx.Done(): // the member has left: its generation will not come
-				return fmt.Errorf("%w: %w", engine.ErrFenced, err)
-			}
-		case errors.Is(err, group.ErrJournal):
-			return fmt.Errorf("%w: %w", engine.ErrStorage, err)
-		default:
-			return explain(err)
-		}
-	}
+// commitBehind hands an offset to the coordinator, in the name of the member's present generation.
+func (s *session) commitBehind(ctx context.Context, next int64) error {
+	offsets := s.offsetAt(next)
+	return explain(s.asMember(ctx, func(id group.Identity) error { return s.m.e.groups.CommitAsync(ctx, id, offsets, nil) }))
 }

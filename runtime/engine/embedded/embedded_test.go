@@ -95,6 +95,12 @@ func (l *log) produce(tb testing.TB, name string, partition int32, codec string,
 }
 
 func TestContract(t *testing.T) {
+	for name, delivery := range deliveries {
+		t.Run(name, func(t *testing.T) { contract(t, delivery) })
+	}
+}
+
+func contract(t *testing.T, delivery engine.Delivery) {
 	enginetest.RunInBubble(t, func(t *testing.T) enginetest.Subject {
 		l := openLog(t, vfs.NewMem(), "data")
 		t.Cleanup(func() { l.close(t) })
@@ -106,6 +112,7 @@ func TestContract(t *testing.T) {
 					tb.Fatal(err)
 				}
 			},
+			Delivery:         delivery,
 			RebalanceTimeout: l.engine.(*embedded).rejoin,
 		}
 	})

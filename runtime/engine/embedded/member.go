@@ -138,6 +138,48 @@ func (m *member) identity() (group.Identity, <-chan struct{}) {
 	return m.id, m.changed
 }
 
+// out tells why the member is not in its group any more; nil: it is.
+func (m *member) out(ctx context.Context) error {
+	id, _ := m.identity()
+	if id.MemberID == "" {
+		return errNoMember
+	}
+	if err := m.e.groups.Heartbeat(ctx, id); errors.Is(err, group.ErrUnknownMember) || errors.Is(err, group.ErrFencedInstance) {
+		return err
+	}
+	return nil // it may have to join again, which is not for us to do
+}
+
+var errNoMember = errors.New("the member has lost its place")
+
+// asMember runs f, which commits offsets, in the name of the member's present
+// generation. While the group rebalances that can take until the next one stands.
+func (s *session) asMember(ctx context.Context, f func(id group.Identity) error) error {
+	for {
+		id, changed := s.m.identity()
+		err := errNoMember
+		if id.MemberID != "" { // without a name it would be a commit from outside the group, which nobody fences
+			err = f(id)
+		}
+		if !errors.Is(err, errNoMember) && !errors.Is(err, group.ErrRebalanceInProgress) &&
+			!errors.Is(err, group.ErrIllegalGeneration) && !errors.Is(err, group.ErrUnknownMember) {
+			return err
+		}
+		if now, _ := s.m.identity(); now != id {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-s.gone:
+			return s.ended
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.m.ctx.Done(): // the member has left: its generation will not come
+			return fmt.Errorf("%w: %w", engine.ErrFenced, err)
+		}
+	}
+}
+
 // update changes what others read and tells them.
 func (m *member) update(f func()) {
 	m.mu.Lock()

@@ -3,9 +3,11 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -17,14 +19,24 @@ const (
 	batchBytes = 1 << 20
 	// retainBytes is how large a partition's buffer may stay between commits.
 	retainBytes = 1 << 20
+	// aheadBytes is how much a transaction collects for a partition before it is written ahead:
+	// enough for an append to cost little, and little enough to be still in the cache of its core.
+	aheadBytes = 256 << 10
+	// bufferedBytes is how much it collects for all its partitions.
+	bufferedBytes = 4 << 20
 	// recordOverheadBytes is the most that a record's own lengths and deltas take in a batch.
 	recordOverheadBytes = 64
 )
 
 // outputs builds the batches of one open batch of a session, one row of
-// batches for each output partition.
+// batches for each output partition. Without a transaction they are kept until
+// write; with one they are written ahead, and no more than a bound is kept.
 type outputs struct {
 	topics *topic.Topics
+	// txn is the transaction that everything is written in; nil: none.
+	txn *transaction
+	// written is told what an append wrote.
+	written func(p *topic.Partition, end int64, bytes int)
 	// inputPartition chooses the partition of outputs without a key.
 	inputPartition int32
 	byIndex        []*outputTopic
@@ -32,6 +44,8 @@ type outputs struct {
 
 	dirty   []*outputPartition // with records of the open batch, in the order they were first written to
 	headers []byte             // of the present record, in the batch's form
+	// buffered is about how many bytes the dirty partitions hold.
+	buffered int
 }
 
 // outputTopic is a topic that outputs go to, as of the last refresh.
@@ -49,11 +63,17 @@ type outputPartition struct {
 	builder   record.Builder
 	buffer    []byte
 	building  bool // the builder holds the buffer
+	buffered  int  // about how many bytes it has
 	dirty     bool
+
+	// joined is the producer in whose open transaction the partition is, stamp the one
+	// that the batches being built are of, with the sequence of the next.
+	joined, stamp txn.Producer
+	sequence      int32
 }
 
-func newOutputs(topics *topic.Topics, inputPartition int32) *outputs {
-	return &outputs{topics: topics, inputPartition: inputPartition, byName: map[string]*outputTopic{}}
+func newOutputs(topics *topic.Topics, inputPartition int32, t *transaction, written func(p *topic.Partition, end int64, bytes int)) *outputs {
+	return &outputs{topics: topics, inputPartition: inputPartition, txn: t, written: written, byName: map[string]*outputTopic{}}
 }
 
 func (o *outputs) named(name string) *outputTopic {
@@ -90,7 +110,7 @@ func (t *outputTopic) refresh(topics *topic.Topics) error {
 		if err != nil {
 			return explain(err)
 		}
-		t.partitions = append(t.partitions, &outputPartition{partition: p})
+		t.partitions = append(t.partitions, &outputPartition{partition: p, joined: txn.NoProducer, stamp: txn.NoProducer})
 	}
 	value, _ := topics.ConfigValue(t.name, "max.message.bytes")
 	limit, err := strconv.Atoi(value)
@@ -105,9 +125,9 @@ func (t *outputTopic) refresh(topics *topic.Topics) error {
 }
 
 // add encodes one output of the guest.
-func (o *outputs) add(r *abi.Output) error {
+func (o *outputs) add(ctx context.Context, r *abi.Output) error {
 	if r.Index < 0 || r.Index >= len(o.byIndex) {
-		return fmt.Errorf("output index %d, the group has %d output topics", r.Index, len(o.byIndex))
+		return fmt.Errorf("output index %d, the batch has %d output topics", r.Index, len(o.byIndex))
 	}
 	t := o.byIndex[r.Index]
 	if !t.fresh {
@@ -124,11 +144,11 @@ func (o *outputs) add(r *abi.Output) error {
 		o.headers = record.AppendHeader(o.headers, name, value)
 		rest = tail
 	}
-	return o.put(t, r.Input, r.Timestamp, r.Key, r.Value, r.HeaderCount)
+	return o.put(ctx, t, r.Input, r.Timestamp, r.Key, r.Value, r.HeaderCount)
 }
 
 // addTo encodes one record for a topic by name.
-func (o *outputs) addTo(name string, r *engine.Record) error {
+func (o *outputs) addTo(ctx context.Context, name string, r *engine.Record) error {
 	t := o.named(name)
 	if !t.fresh {
 		if err := t.refresh(o.topics); err != nil {
@@ -136,7 +156,7 @@ func (o *outputs) addTo(name string, r *engine.Record) error {
 		}
 	}
 	o.headers = appendHeaders(o.headers[:0], r.Headers)
-	return o.put(t, -1, r.Timestamp, r.Key, r.Value, len(r.Headers))
+	return o.put(ctx, t, -1, r.Timestamp, r.Key, r.Value, len(r.Headers))
 }
 
 func appendHeaders(dst []byte, headers []engine.Header) []byte {
@@ -147,7 +167,7 @@ func appendHeaders(dst []byte, headers []engine.Header) []byte {
 }
 
 // put adds a record, whose headers are in o.headers, to the batch of its partition.
-func (o *outputs) put(t *outputTopic, input int, timestamp int64, key, value []byte, headerCount int) error {
+func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp int64, key, value []byte, headerCount int) error {
 	bytes := recordOverheadBytes + len(key) + len(value) + len(o.headers)
 	if record.HeaderBytes+bytes > t.maxMessageBytes {
 		return &engine.OutputError{Input: input, Topic: t.name, Err: engine.ErrTooLarge, Detail: fmt.Sprintf(
@@ -161,60 +181,125 @@ func (o *outputs) put(t *outputTopic, input int, timestamp int64, key, value []b
 	if key != nil {
 		index = partitionOf(key, len(t.partitions))
 	}
-	p := t.partitions[index]
+	return o.build(ctx, t, t.partitions[index], timestamp, key, value, headerCount, bytes)
+}
+
+// build adds a record of at most so many bytes to the batch of a partition.
+func (o *outputs) build(ctx context.Context, t *outputTopic, p *outputPartition, timestamp int64, key, value []byte, headerCount, bytes int) error {
+	limit := min(batchBytes, t.maxMessageBytes)
+	if o.txn != nil {
+		limit = min(aheadBytes, limit)
+		if o.buffered > bufferedBytes {
+			if err := o.write(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if p.building && p.builder.SizeBytes()+bytes > limit {
+		p.finish()
+		if o.txn != nil && len(p.buffer)+bytes > aheadBytes {
+			if err := o.writeAhead(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
 	if !p.dirty {
 		p.dirty = true
 		o.dirty = append(o.dirty, p)
 	}
-	if p.building && p.builder.SizeBytes()+bytes > min(batchBytes, t.maxMessageBytes) {
-		p.finish()
-	}
 	if !p.building {
 		p.builder.Reset(p.buffer, record.None)
 		p.building = true
+		if o.txn != nil {
+			p.sign(o.txn.producer)
+		}
 	}
 	p.builder.Append(timestamp, key, value, o.headers, headerCount)
+	p.buffered += bytes
+	o.buffered += bytes
 	return nil
+}
+
+// sign makes the batch that is being built one of a producer's transaction.
+func (p *outputPartition) sign(by txn.Producer) {
+	if p.stamp != by {
+		p.stamp, p.sequence = by, 0
+	}
+	p.builder.SetProducer(by.ID, by.Epoch, p.sequence, true)
 }
 
 func (p *outputPartition) finish() {
 	if p.building {
+		p.sequence = (p.sequence + int32(p.builder.Count())) & (1<<31 - 1)
 		p.buffer = p.builder.Finish()
 		p.building = false
 	}
 }
 
-func (p *outputPartition) reset() {
-	p.finish()
-	p.dirty = false
+// reset makes p empty.
+func (o *outputs) reset(p *outputPartition) {
+	o.buffered -= p.buffered
+	p.dirty, p.buffered = false, 0
 	p.buffer = p.buffer[:0]
 	if cap(p.buffer) > retainBytes {
 		p.buffer = nil
 	}
 }
 
-// drop forgets the open batch.
+// drop forgets what is not written yet.
 func (o *outputs) drop() {
 	for _, p := range o.dirty {
-		p.reset()
+		p.finish()
+		o.reset(p)
+		p.stamp = txn.NoProducer // what was numbered is not sent
 	}
 	o.dirty = o.dirty[:0]
 }
 
-// write appends what has been built, one append for each partition, and tells
-// written what then has to become durable. After an error the partitions that were
-// not written are still dirty, and write may be called again.
-func (o *outputs) write(ctx context.Context, written func(p *topic.Partition, end int64, bytes int)) error {
+// writeAhead writes what one partition holds.
+func (o *outputs) writeAhead(ctx context.Context, p *outputPartition) error {
+	if err := o.txn.join(p); err != nil {
+		return explain(err)
+	}
+	if err := o.append(ctx, p); err != nil {
+		return err
+	}
+	o.dirty = slices.DeleteFunc(o.dirty, func(d *outputPartition) bool { return d == p })
+	return nil
+}
+
+// write appends what has been built, one append for each partition. After an
+// error the partitions that were not written are still dirty, and write may be called again.
+func (o *outputs) write(ctx context.Context) error {
+	if o.txn != nil {
+		if err := o.txn.join(o.dirty...); err != nil {
+			return explain(err)
+		}
+	}
 	for i, p := range o.dirty {
 		p.finish()
-		done, err := p.partition.Append(ctx, p.buffer, topic.FromBroker)
-		if err != nil {
+		if err := o.append(ctx, p); err != nil {
 			o.dirty = append(o.dirty[:0], o.dirty[i:]...)
-			return explain(fmt.Errorf("write to %s-%d: %w", p.partition.Topic(), p.partition.Index(), err))
+			return err
 		}
-		written(p.partition, done.LastOffset+1, len(p.buffer))
-		p.reset()
 	}
 	o.dirty = o.dirty[:0]
+	return nil
+}
+
+// append appends the finished batches of a partition.
+func (o *outputs) append(ctx context.Context, p *outputPartition) error {
+	var done topic.Appended
+	var err error
+	if o.txn != nil {
+		done, err = o.txn.append(ctx, p.partition, p.buffer)
+	} else {
+		done, err = p.partition.Append(ctx, p.buffer, topic.FromBroker)
+	}
+	if err != nil {
+		return explain(fmt.Errorf("write to %s-%d: %w", p.partition.Topic(), p.partition.Index(), err))
+	}
+	o.written(p.partition, done.LastOffset+1, len(p.buffer))
+	o.reset(p)
 	return nil
 }

@@ -21,7 +21,9 @@ type session struct {
 	tp        engine.TopicPartition
 	input     int
 	partition *topic.Partition
-	committer *committer
+	// One of the two, as the group's delivery asks for.
+	committer *committer     // at least once
+	txn       *transactional // exactly once
 
 	revoking chan struct{} // Done: the partition is being taken away
 	revoke   func()
@@ -41,16 +43,14 @@ type session struct {
 	closing   bool
 	outputs   *outputs
 	output    abi.Output // the one being encoded; a local would escape with every batch
-	onWritten func(p *topic.Partition, end int64, bytes int)
 }
 
-func newSession(m *member, tp engine.TopicPartition, input int, p *topic.Partition, position int64) *session {
+func newSession(m *member, o *opening) *session {
 	s := &session{
-		m: m, tp: tp, input: input, partition: p,
+		m: m, tp: o.tp, input: o.input, partition: o.partition, txn: o.txn,
 		revoking: make(chan struct{}), gone: make(chan struct{}),
 		readable: make(chan struct{}, 1),
-		position: position, committed: position,
-		outputs: newOutputs(m.e.topics, tp.Partition),
+		position: o.position, committed: o.position,
 	}
 	s.revoke = sync.OnceFunc(func() { close(s.revoking) })
 	var once sync.Once
@@ -60,9 +60,13 @@ func newSession(m *member, tp engine.TopicPartition, input int, p *topic.Partiti
 			close(s.gone)
 		})
 	}
-	s.committer = newCommitter(s)
-	s.onWritten = s.committer.written
-	s.cancelNotify = p.Notify(s.readable)
+	if s.txn != nil {
+		s.outputs = newOutputs(m.e.topics, o.tp.Partition, s.txn.transaction, func(p *topic.Partition, end int64, _ int) { s.txn.written.add(p, end) })
+	} else {
+		s.committer = newCommitter(s)
+		s.outputs = newOutputs(m.e.topics, o.tp.Partition, nil, s.committer.written)
+	}
+	s.cancelNotify = s.partition.Notify(s.readable)
 	return s
 }
 
@@ -102,7 +106,13 @@ func (s *session) fence() {
 	s.end(fmt.Errorf("%w: %s-%d of group %q", engine.ErrFenced, s.tp.Topic, s.tp.Partition, s.m.g.Name))
 	s.revoke()
 	s.cancelNotify()
-	s.committer.stop()
+	s.stopCommitter()
+}
+
+func (s *session) stopCommitter() {
+	if s.committer != nil {
+		s.committer.stop()
+	}
 }
 
 // Poll implements engine.Session.
@@ -192,13 +202,18 @@ func (s *session) Begin(outputs []string) error {
 	if s.open {
 		return errors.New("a batch is open already: Commit or Abort comes first")
 	}
+	if s.txn != nil && (s.txn.open || s.txn.lost) { // Abort did not get that far
+		if err := s.clear(s.m.ctx); err != nil {
+			return s.refusal(s.m.ctx, err)
+		}
+	}
 	s.open = true
 	s.outputs.begin(outputs)
 	return nil
 }
 
 // Produce implements engine.Session.
-func (s *session) Produce(_ context.Context, o abi.Outputs) error {
+func (s *session) Produce(ctx context.Context, o abi.Outputs) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(); err != nil {
@@ -208,15 +223,15 @@ func (s *session) Produce(_ context.Context, o abi.Outputs) error {
 		return errNoBatch
 	}
 	for o.Next(&s.output) {
-		if err := s.outputs.add(&s.output); err != nil {
-			return err
+		if err := s.outputs.add(ctx, &s.output); err != nil {
+			return s.produceError(ctx, err)
 		}
 	}
 	return nil
 }
 
 // ProduceTo implements engine.Session.
-func (s *session) ProduceTo(_ context.Context, topic string, r engine.Record) error {
+func (s *session) ProduceTo(ctx context.Context, topic string, r engine.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(); err != nil {
@@ -225,7 +240,15 @@ func (s *session) ProduceTo(_ context.Context, topic string, r engine.Record) er
 	if !s.open {
 		return errNoBatch
 	}
-	return s.outputs.addTo(topic, &r)
+	return s.produceError(ctx, s.outputs.addTo(ctx, topic, &r))
+}
+
+// produceError explains why something could not be written ahead.
+func (s *session) produceError(ctx context.Context, err error) error {
+	if errors.Is(err, engine.ErrAborted) {
+		return s.refusal(ctx, err)
+	}
+	return err
 }
 
 // Commit implements engine.Session.
@@ -235,20 +258,30 @@ func (s *session) Commit(ctx context.Context, next int64) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	if err := s.committer.room(ctx); err != nil {
-		return err
-	}
-	if err := s.outputs.write(ctx, s.onWritten); err != nil {
+	if err := s.commit(ctx, next); err != nil {
 		return err
 	}
 	s.open = false
 	s.committed = next
+	return nil
+}
+
+func (s *session) commit(ctx context.Context, next int64) error {
+	if s.txn != nil {
+		return s.commitTransaction(ctx, next)
+	}
+	if err := s.committer.room(ctx); err != nil {
+		return err
+	}
+	if err := s.outputs.write(ctx); err != nil {
+		return err
+	}
 	s.committer.commit(next)
 	return nil
 }
 
 // Abort implements engine.Session.
-func (s *session) Abort(context.Context) error {
+func (s *session) Abort(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(); err != nil {
@@ -257,6 +290,9 @@ func (s *session) Abort(context.Context) error {
 	s.outputs.drop()
 	s.open = false
 	s.position = s.committed
+	if s.txn != nil {
+		return s.abortTransaction(ctx)
+	}
 	return nil
 }
 
@@ -273,13 +309,19 @@ func (s *session) Close(ctx context.Context) error {
 	s.closing = true
 	s.outputs.drop()
 	s.open = false
+	var err error
+	if s.txn != nil {
+		err = s.txn.giveUp(ctx)
+	}
 	s.mu.Unlock()
 	if s.alive() != nil {
 		return nil
 	}
-	err := s.committer.flush(ctx)
+	if s.committer != nil {
+		err = s.committer.flush(ctx)
+	}
 	s.end(s.closed())
 	s.cancelNotify()
-	s.committer.stop()
+	s.stopCommitter()
 	return err
 }

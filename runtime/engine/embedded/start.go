@@ -1,9 +1,12 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/topic"
@@ -16,14 +19,21 @@ type opening struct {
 	input     int
 	partition *topic.Partition
 	position  int64
+	txn       *transactional // with exactly-once delivery
 }
 
 // openSessions opens sessions at what the group has committed, else at the group's start position.
 func (m *member) openSessions(partitions []engine.TopicPartition) ([]*session, error) {
-	if len(partitions) == 0 {
+	all := m.openings(partitions)
+	if len(all) == 0 {
 		return nil, nil
 	}
-	committed, err := m.e.groups.Offsets(m.ctx, m.g.Name, nil)
+	if m.g.Delivery == engine.ExactlyOnce {
+		if err := m.takeOver(all); err != nil {
+			return nil, err
+		}
+	}
+	committed, err := m.stableOffsets(all)
 	if err != nil {
 		return nil, err
 	}
@@ -31,9 +41,32 @@ func (m *member) openSessions(partitions []engine.TopicPartition) ([]*session, e
 	for tp := range committed {
 		known[tp.Topic] = true
 	}
-	var all, fresh []opening
+	var fresh []*opening
+	for _, o := range all {
+		if at, ok := committed[group.TopicPartition(o.tp)]; ok {
+			o.position = at.Offset
+			continue
+		}
+		if o.position, err = m.startOf(o.partition, known[o.tp.Topic]); err != nil {
+			return nil, err
+		}
+		fresh = append(fresh, o)
+	}
+	if err := m.settle(fresh); err != nil {
+		return nil, err
+	}
+	sessions := make([]*session, len(all))
+	for i, o := range all {
+		sessions[i] = newSession(m, o)
+	}
+	return sessions, nil
+}
+
+// openings finds the partitions of an assignment.
+func (m *member) openings(partitions []engine.TopicPartition) (all []*opening) {
 	for _, tp := range partitions {
-		o := opening{tp: tp, input: slices.Index(m.g.Inputs, tp.Topic)}
+		o := &opening{tp: tp, input: slices.Index(m.g.Inputs, tp.Topic)}
+		var err error
 		o.partition, err = m.e.topics.Partition(tp.Topic, tp.Partition)
 		if o.input < 0 || err != nil {
 			// A foreign leader's mistake, or the topic went meanwhile: the next rebalance tells.
@@ -41,29 +74,57 @@ func (m *member) openSessions(partitions []engine.TopicPartition) ([]*session, e
 				slog.Int("partition", int(tp.Partition)), slog.Any("error", err))
 			continue
 		}
-		if at, ok := committed[group.TopicPartition(tp)]; ok {
-			o.position = at.Offset
-		} else {
-			if o.position, err = m.startOf(o.partition, known[tp.Topic]); err != nil {
-				return nil, err
-			}
-			fresh = append(fresh, o)
-		}
 		all = append(all, o)
 	}
-	if err := m.settle(fresh); err != nil {
-		return nil, err
+	return all
+}
+
+// takeOver fences whoever wrote for the partitions before, and ends what
+// that one left open: only then do the committed offsets say where to go on.
+func (m *member) takeOver(all []*opening) error {
+	tp := m.e.txns.GroupPartition(m.g.Name)
+	offsets, err := m.e.topics.Partition(tp.Topic, tp.Partition)
+	if err != nil {
+		return explain(fmt.Errorf("offsets of group %q: %w", m.g.Name, err))
 	}
-	sessions := make([]*session, len(all))
+	errs := make([]error, len(all))
+	var waiting sync.WaitGroup
 	for i, o := range all {
-		sessions[i] = newSession(m, o.tp, o.input, o.partition, o.position)
+		o.txn = &transactional{transaction: newTransaction(m.e, engine.TransactionalID(m.g.Name, o.tp)), group: tp, offsets: offsets}
+		waiting.Go(func() { errs[i] = o.txn.init(m.ctx) })
 	}
-	return sessions, nil
+	waiting.Wait()
+	return explain(errors.Join(errs...))
+}
+
+// stablePause lies between two looks at offsets that are part of an open transaction.
+const stablePause = 20 * time.Millisecond
+
+// stableOffsets returns the group's offsets once none of the partitions' is
+// part of an open transaction (KIP-447): a foreign member of the group may have left one.
+func (m *member) stableOffsets(all []*opening) (map[group.TopicPartition]group.Offset, error) {
+	for m.g.Delivery == engine.ExactlyOnce {
+		unstable, err := m.e.groups.Unstable(m.g.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(all, func(o *opening) bool { return unstable[group.TopicPartition(o.tp)] }) {
+			break
+		}
+		id, _ := m.identity()
+		if err := m.e.groups.Heartbeat(m.ctx, id); err != nil {
+			return nil, err
+		}
+		if err := sleep(m.ctx, stablePause); err != nil {
+			return nil, err
+		}
+	}
+	return m.e.groups.Offsets(m.ctx, m.g.Name, nil)
 }
 
 // settle commits start positions, all or none, before anything is read: from
 // here on the start is what it is, and "latest" does not move with the next restart.
-func (m *member) settle(fresh []opening) error {
+func (m *member) settle(fresh []*opening) error {
 	if len(fresh) == 0 {
 		return nil
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/runtime/engine"
 )
@@ -43,34 +45,77 @@ func (e *embedded) Append(ctx context.Context, name string, records []engine.Rec
 	if !ok || info.Partitions == 0 {
 		return fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
 	}
-	out := newOutputs(e.topics, int32(e.spread.Add(1)&0x7fffffff))
-	for i := range records {
-		r := &records[i]
-		if err := out.addTo(name, r); err != nil {
-			return err
-		}
-	}
-	ends := map[*topic.Partition]int64{}
-	if err := out.write(ctx, func(p *topic.Partition, end int64, _ int) { ends[p] = end }); err != nil {
+	var written ends
+	out := newOutputs(e.topics, e.nextSpread(), nil, func(p *topic.Partition, end int64, _ int) { written.add(p, end) })
+	if err := out.addAll(ctx, name, records); err != nil {
 		return err
 	}
-	for p, end := range ends {
-		if err := p.WaitDurable(ctx, end); err != nil {
-			return explain(fmt.Errorf("append to %s-%d: %w", name, p.Index(), err))
+	if err := out.write(ctx); err != nil {
+		return err
+	}
+	return explain(written.wait(ctx))
+}
+
+// nextSpread counts up.
+func (e *embedded) nextSpread() int32 { return int32(e.spread.Add(1) & 0x7fffffff) }
+
+func (o *outputs) addAll(ctx context.Context, name string, records []engine.Record) error {
+	for i := range records {
+		if err := o.addTo(ctx, name, &records[i]); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// Update implements engine.Engine.
+// updateTimeout is how long an update may take from its first write on.
+const updateTimeout = time.Minute
+
+// Update implements engine.Engine. Of those who update a topic, in whatever
+// process, the last to begin fences all others: they begin again.
 func (e *embedded) Update(ctx context.Context, name string, f func(context.Context) ([]engine.Record, error)) error {
-	e.updating.Lock()
+	e.updating.Lock() // in one process nobody needs to be fenced
 	defer e.updating.Unlock()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		fenced, err := e.update(ctx, name, f)
+		if !fenced {
+			return err
+		}
+		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
+			return fmt.Errorf("update topic %q: others keep updating it: %w", name, err)
+		}
+	}
+}
+
+func (e *embedded) update(ctx context.Context, name string, f func(context.Context) ([]engine.Record, error)) (fenced bool, err error) {
+	if info, ok := e.topics.Lookup(name); !ok || info.Partitions == 0 {
+		return false, fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
+	}
+	t := newTransaction(e, engine.UpdateID(name))
+	t.timeout = min(t.timeout, updateTimeout)
+	if err := t.init(ctx); err != nil {
+		return errors.Is(err, txn.ErrConcurrent), explain(err)
+	}
 	records, err := f(ctx)
 	if err != nil || len(records) == 0 {
-		return err
+		return false, err
 	}
-	return e.Append(ctx, name, records)
+	var written ends
+	out := newOutputs(e.topics, e.nextSpread(), t, func(p *topic.Partition, end int64, _ int) { written.add(p, end) })
+	err = out.addAll(ctx, name, records)
+	if err == nil {
+		err = out.write(ctx)
+	}
+	if err == nil {
+		err = written.wait(ctx)
+	}
+	if err == nil {
+		err = t.end(ctx, true)
+	}
+	if err != nil {
+		err = errors.Join(fmt.Errorf("update topic %q: %w", name, explain(err)), t.giveUp(context.WithoutCancel(ctx)))
+	}
+	return t.lost, err
 }
 
 // ReadAll implements engine.Engine.
@@ -88,10 +133,13 @@ func (e *embedded) ReadAll(ctx context.Context, name string, from engine.Positio
 		}
 		bounds := p.Offsets()
 		position := max(bounds.LogStart, from[int32(i)])
-		for position < bounds.HighWatermark {
-			next, err := s.scan(ctx, p, position, bounds.HighWatermark, f)
+		for position < bounds.LastStable {
+			next, err := s.scan(ctx, p, position, bounds.LastStable, f)
 			if err != nil {
 				return nil, err
+			}
+			if next == position {
+				next = bounds.LastStable // compaction has left nothing up to there
 			}
 			position = next
 		}
@@ -162,10 +210,11 @@ func (s *scanner) scan(ctx context.Context, p *topic.Partition, position, end in
 		return position, err
 	}
 	var err error
-	s.fetch.raw, err = p.Read(s.fetch.raw[:0], topic.ReadOptions{Offset: position, MaxBytes: scanBytes})
+	s.fetch.raw, err = p.Read(s.fetch.raw[:0], topic.ReadOptions{Offset: position, MaxBytes: scanBytes, Committed: true})
 	if err != nil {
 		return position, explain(fmt.Errorf("read %s-%d from offset %d: %w", p.Topic(), p.Index(), position, err))
 	}
+	s.fetch.aborted = p.Aborted(s.fetch.raw)
 	if err := s.fetch.load(position, scanBytes); err != nil {
 		return position, explain(fmt.Errorf("read %s-%d: %w", p.Topic(), p.Index(), err))
 	}

@@ -10,13 +10,14 @@ import (
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
+	"github.com/millstream-io/millstream/runtime/engine"
 )
 
 // A session is shown no record of a transaction that is open or was aborted.
 func TestSessionReadsCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
-		l, s, m := oneSession(t, vfs.NewMem())
+		l, s, m := oneSession(t, vfs.NewMem(), engine.ExactlyOnce)
 		defer l.close(t)
 		defer m.Leave(ctx)
 		p, err := l.topics.Partition("in", 0)

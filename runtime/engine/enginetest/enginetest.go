@@ -28,6 +28,8 @@ type Subject struct {
 	Grow func(t testing.TB, topic string, partitions int)
 	// RebalanceTimeout is how long the engine's members wait for a session to be closed; 0 skips what needs it.
 	RebalanceTimeout time.Duration
+	// Delivery is what the sessions of the tests are opened with.
+	Delivery engine.Delivery
 }
 
 // deadline bounds every test; it is far longer than anything takes.
@@ -92,9 +94,9 @@ func (e *env) topic(name string, partitions int) {
 }
 
 // group is a consumer of topic "in" with the output topic "out", from the start.
-func group() engine.Group {
+func (e *env) group() engine.Group {
 	return engine.Group{Name: "g", Client: "test", Inputs: []string{"in"},
-		Start: engine.Start{Kind: engine.StartEarliest}}
+		Start: engine.Start{Kind: engine.StartEarliest}, Delivery: e.Delivery}
 }
 
 // join joins, and leaves at the end of the test.
@@ -132,7 +134,7 @@ func (e *env) single() engine.Session {
 	e.Helper()
 	e.topic("in", 1)
 	e.topic("out", 1)
-	s, _ := e.session(group())
+	s, _ := e.session(e.group())
 	return s
 }
 

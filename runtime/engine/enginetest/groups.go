@@ -22,7 +22,7 @@ func setOffsets(e *env) {
 	if at := e.committed(1); at != -1 {
 		e.Errorf("the other partition has the committed offset %d", at)
 	}
-	m := e.join(group())
+	m := e.join(e.group())
 	for _, s := range e.sessions(m, 2) {
 		if s.Partition() == zero {
 			e.wantValues(e.pollValues(s, 2), valuesOf("v", 3, 2)...)
@@ -36,7 +36,7 @@ func setOffsets(e *env) {
 	}
 	e.must(m.Leave(e.ctx))
 	e.must(e.Engine.SetOffsets(e.ctx, "g", map[engine.TopicPartition]int64{zero: 1}))
-	for _, s := range e.sessions(e.join(group()), 2) {
+	for _, s := range e.sessions(e.join(e.group()), 2) {
 		if s.Partition() == zero {
 			e.wantValues(e.pollValues(s, 4), valuesOf("v", 1, 4)...)
 		}
@@ -74,7 +74,7 @@ func groupMembers(e *env) {
 	if len(none) != 0 {
 		e.Errorf("a group that does not exist has the members %v", none)
 	}
-	m := e.join(group())
+	m := e.join(e.group())
 	e.sessions(m, 2)
 	members, err := e.Engine.Members(e.ctx, "g")
 	e.must(err)

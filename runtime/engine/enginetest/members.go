@@ -37,14 +37,14 @@ func partitionsOf(sessions []engine.Session) []string {
 
 func allPartitions(e *env) {
 	e.topic("in", 3)
-	m := e.join(group())
+	m := e.join(e.group())
 	e.wantValues(partitionsOf(e.sessions(m, 3)), "in-0", "in-1", "in-2")
 }
 
 func severalInputs(e *env) {
 	e.topic("in", 2)
 	e.topic("more", 1)
-	g := group()
+	g := e.group()
 	g.Inputs = []string{"more", "in"}
 	for _, s := range e.sessions(e.join(g), 3) {
 		if g.Inputs[s.Input()] != s.Partition().Topic {
@@ -81,9 +81,9 @@ func (e *env) keepClosing(m engine.Member, n int) []engine.Session {
 
 func secondTakesHalf(e *env) {
 	e.topic("in", 4)
-	first := e.join(group())
+	first := e.join(e.group())
 	before := e.keepClosing(first, 4)
-	second := background(func() ([]engine.Session, error) { return e.keepClosing(e.join(group()), 2), nil })
+	second := background(func() ([]engine.Session, error) { return e.keepClosing(e.join(e.group()), 2), nil })
 	left := e.keepClosing(first, 2)
 	for _, s := range left {
 		if !slices.Contains(before, s) {
@@ -111,7 +111,7 @@ func secondTakesHalf(e *env) {
 
 func memberLeaves(e *env) {
 	e.topic("in", 2)
-	first, second := e.join(group()), e.join(group())
+	first, second := e.join(e.group()), e.join(e.group())
 	wait := background(func() ([]engine.Session, error) { return e.keepClosing(second, 1), nil })
 	e.keepClosing(first, 1)
 	_, _ = wait()
@@ -124,7 +124,7 @@ func goesOn(e *env) {
 	e.topic("in", 1)
 	e.topic("out", 1)
 	e.Produce(e, "in", 0, "none", numbered("v", 0, 10))
-	first := e.join(group())
+	first := e.join(e.group())
 	s := e.sessions(first, 1)[0]
 	e.pollValues(s, 10)
 	leave := background(func() (struct{}, error) {
@@ -135,14 +135,14 @@ func goesOn(e *env) {
 	e.must(first.Leave(e.ctx))
 	_, err := leave()
 	e.must(err)
-	next, _ := e.session(group())
+	next, _ := e.session(e.group())
 	e.wantValues(e.pollValues(next, 3), "v-7", "v-8", "v-9")
 }
 
 // allLeaveAtOnce: the rebalance that the first to leave begins must not cost the others their last commits.
 func allLeaveAtOnce(e *env) {
 	e.topic("in", 3)
-	members := []engine.Member{e.join(group()), e.join(group()), e.join(group())}
+	members := []engine.Member{e.join(e.group()), e.join(e.group()), e.join(e.group())}
 	var settled sync.WaitGroup
 	var mu sync.Mutex
 	var sessions []engine.Session
@@ -225,7 +225,7 @@ func workDuringRebalances(e *env) {
 	}
 	var members []engine.Member
 	for range 3 {
-		m := e.join(group())
+		m := e.join(e.group())
 		members = append(members, m)
 		working.Go(func() { serve(m) })
 	}
@@ -267,9 +267,9 @@ func lateCloserIsFenced(e *env) {
 	}
 	e.topic("in", 2)
 	e.topic("out", 1)
-	first := e.join(group())
+	first := e.join(e.group())
 	before := e.sessions(first, 2)
-	second := e.join(group())
+	second := e.join(e.group())
 	taken := e.keepClosing(second, 1)[0] // nobody closes the first member's session
 	var late engine.Session
 	for _, s := range before {
@@ -294,7 +294,7 @@ func lateCloserIsFenced(e *env) {
 
 func callsAfterLeave(e *env) {
 	e.topic("in", 1)
-	s, m := e.session(group())
+	s, m := e.session(e.group())
 	next := background(func() ([]engine.Session, error) { return m.Next(e.ctx) })
 	e.must(m.Leave(e.ctx))
 	if _, err := next(); !errors.Is(err, engine.ErrClosed) {
@@ -311,7 +311,7 @@ func callsAfterLeave(e *env) {
 
 func inputGrows(e *env) {
 	e.topic("in", 1)
-	m := e.join(group())
+	m := e.join(e.group())
 	before := e.sessions(m, 1)[0]
 	e.Grow(e, "in", 3)
 	after := e.sessions(m, 3)
@@ -321,7 +321,7 @@ func inputGrows(e *env) {
 }
 
 func inputComesLater(e *env) {
-	m := e.join(group())
+	m := e.join(e.group())
 	e.sessions(m, 0)
 	e.topic("in", 2)
 	e.sessions(m, 2)

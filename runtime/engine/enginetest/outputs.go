@@ -55,7 +55,7 @@ func visibleAfterCommit(e *env) {
 func keyDecides(e *env) {
 	e.topic("in", 1)
 	e.topic("out", 10)
-	s, _ := e.session(group())
+	s, _ := e.session(e.group())
 	// murmur2 of Kafka's own test vectors (UtilsTest.testMurmur2), as a partition of ten.
 	want := map[string]int32{}
 	for key, hash := range map[string]int32{"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
@@ -81,7 +81,7 @@ func keyDecides(e *env) {
 func inputPartitionDecides(e *env) {
 	e.topic("in", 3)
 	e.topic("out", 2)
-	m := e.join(group())
+	m := e.join(e.group())
 	for _, s := range e.sessions(m, 3) {
 		e.copyBatch(s, 0, output(0, fmt.Sprint("from ", s.Partition().Partition)))
 	}
@@ -95,7 +95,7 @@ func severalOutputs(e *env) {
 	e.topic("in", 1)
 	e.topic("es", 1)
 	e.topic("fr", 1)
-	s, _ := e.session(group())
+	s, _ := e.session(e.group())
 	e.outputs = []string{"es", "fr"}
 	e.copyBatch(s, 0, output(0, "hola"), output(1, "bonjour"), output(0, "adiós"))
 	e.wantValues(e.values("es", 0), "hola", "adiós")
@@ -124,7 +124,7 @@ func outputRecords(e *env) {
 func orderPerKey(e *env) {
 	e.topic("in", 1)
 	e.topic("out", 4)
-	s, _ := e.session(group())
+	s, _ := e.session(e.group())
 	for batch := range 5 {
 		var all []abi.Output
 		for i := range 40 {
@@ -182,7 +182,7 @@ func produceTo(e *env) {
 func tooLarge(e *env) {
 	e.topic("in", 1)
 	e.must(e.Engine.EnsureTopic(e.ctx, "out", 1, map[string]string{"max.message.bytes": "1000"}))
-	s, _ := e.session(group())
+	s, _ := e.session(e.group())
 	big := abi.Output{Input: 3, Timestamp: 1, Value: make([]byte, 1000)}
 	e.must(s.Begin(e.outputs))
 	err := s.Produce(e.ctx, outputs(output(0, "a"), big))
@@ -205,7 +205,7 @@ func tooLarge(e *env) {
 func compactedWithoutKey(e *env) {
 	e.topic("in", 1)
 	e.must(e.Engine.EnsureTopic(e.ctx, "out", 1, map[string]string{"cleanup.policy": "compact"}))
-	s, _ := e.session(group())
+	s, _ := e.session(e.group())
 	e.must(s.Begin(e.outputs))
 	if err := s.Produce(e.ctx, outputs(output(0, "no key"))); !errors.Is(err, engine.ErrInvalidRecord) {
 		e.Errorf("answer is %v", err)
@@ -217,7 +217,7 @@ func compactedWithoutKey(e *env) {
 
 func unknownOutput(e *env) {
 	e.topic("in", 1)
-	s, _ := e.session(group())
+	s, _ := e.session(e.group())
 	e.must(s.Begin(e.outputs))
 	err := s.Produce(e.ctx, outputs(output(0, "a")))
 	if err == nil {

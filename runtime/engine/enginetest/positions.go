@@ -49,7 +49,7 @@ func startPositions(e *env) {
 		e.topic(topic, 1)
 		e.Produce(e, topic, 0, "none", numbered("v", 0, 5))
 		e.Produce(e, topic, 0, "none", numbered("v", 5, 5))
-		g := group()
+		g := e.group()
 		g.Name, g.Inputs, g.Start = topic, []string{topic}, test.start
 		s, m := e.session(g)
 		e.Produce(e, topic, 0, "none", numbered("new", 0, 1))
@@ -65,7 +65,7 @@ func latestIsSettled(e *env) {
 	e.topic("in", 1)
 	e.topic("out", 1)
 	e.Produce(e, "in", 0, "none", numbered("before", 0, 2))
-	g := group()
+	g := e.group()
 	g.Start = engine.Start{Kind: engine.StartLatest}
 	_, m := e.session(g)
 	e.must(m.Leave(e.ctx))
@@ -81,7 +81,7 @@ func grownIsReadFromItsBeginning(e *env) {
 	e.topic("out", 1)
 	e.Produce(e, "in", 0, "none", numbered("before", 0, 2))
 	for _, start := range []engine.Start{{Kind: engine.StartLatest}, {Kind: engine.StartOffset, Offset: 2}} {
-		g := group()
+		g := e.group()
 		g.Name, g.Start = fmt.Sprintf("g%d", start.Kind), start
 		partitions := len(e.records("in"))
 		m := e.join(g)
@@ -110,11 +110,11 @@ func commitAndComeBack(e *env) {
 	e.topic("in", 1)
 	e.topic("out", 1)
 	e.Produce(e, "in", 0, "none", numbered("v", 0, 5))
-	s, m := e.session(group())
+	s, m := e.session(e.group())
 	e.pollValues(s, 5)
 	e.commit(s, 3)
 	e.must(m.Leave(e.ctx))
-	s, _ = e.session(group())
+	s, _ = e.session(e.group())
 	e.wantValues(e.pollValues(s, 2), "v-3", "v-4")
 }
 
@@ -169,7 +169,7 @@ func forgetGroup(e *env) {
 	e.topic("in", 1)
 	e.topic("out", 1)
 	e.Produce(e, "in", 0, "none", numbered("v", 0, 3))
-	s, m := e.session(group())
+	s, m := e.session(e.group())
 	e.pollValues(s, 3)
 	e.commit(s, 3)
 	if err := e.Engine.ForgetGroup(e.ctx, "g"); err == nil {
@@ -181,6 +181,6 @@ func forgetGroup(e *env) {
 	if got := e.committed(0); got != -1 {
 		e.Errorf("committed is %d, want -1", got)
 	}
-	s, _ = e.session(group())
+	s, _ = e.session(e.group())
 	e.wantValues(e.pollValues(s, 3), "v-0", "v-1", "v-2")
 }

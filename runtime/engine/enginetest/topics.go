@@ -155,7 +155,7 @@ func lag(e *env) {
 	if want := (engine.Position{Committed: -1, LogEnd: 5}); len(before) != 2 || before[one] != want {
 		e.Errorf("lag is %v, want %v for %v", before, want, one)
 	}
-	for _, s := range e.sessions(e.join(group()), 2) {
+	for _, s := range e.sessions(e.join(e.group()), 2) {
 		e.commit(s, int64(s.Partition().Partition)*4)
 		e.must(s.Close(e.ctx))
 	}

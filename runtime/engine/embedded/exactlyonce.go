@@ -1,0 +1,141 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
+	"github.com/millstream-io/millstream/broker/topic"
+	"github.com/millstream-io/millstream/runtime/engine"
+)
+
+// transactional is what a session with exactly-once delivery has beside the
+// others: its producer, and what has to survive a power cut before the next
+// decision to commit, lest that one survives and they do not.
+type transactional struct {
+	*transaction
+	group   txn.Partition // of the offsets topic, that the group is in
+	offsets *topic.Partition
+	written ends
+}
+
+// commitTransaction writes what is left, then the offset, waits for the disk, and only then decides.
+func (s *session) commitTransaction(ctx context.Context, next int64) error {
+	t := s.txn
+	if t.lost {
+		return s.refusal(ctx, engine.ErrAborted)
+	}
+	if !t.open && len(s.outputs.dirty) == 0 {
+		return s.commitOffset(ctx, next)
+	}
+	err := s.outputs.write(ctx)
+	if err == nil {
+		err = s.addOffset(ctx, next)
+	}
+	if err == nil {
+		t.written.add(s.partition, min(next, s.partition.Offsets().LogEnd))
+		t.written.add(t.offsets, t.offsets.Offsets().LogEnd)
+		err = t.written.wait(ctx)
+	}
+	if err == nil {
+		err = t.end(ctx, true)
+	}
+	if err != nil {
+		return s.refusal(ctx, err)
+	}
+	t.written = t.written[:0]
+	return nil
+}
+
+// addOffset makes the offset part of the transaction, in the name of the member's present generation.
+func (s *session) addOffset(ctx context.Context, next int64) error {
+	t := s.txn
+	if err := t.add(t.group); err != nil {
+		return err
+	}
+	offsets := s.offsetAt(next)
+	return s.asMember(ctx, func(id group.Identity) error {
+		return t.note(t.txns.Within(t.id, t.producer, t.group, func() error {
+			_, err := s.m.e.groups.CommitInTransaction(id, t.producer.ID, t.producer.Epoch, offsets)
+			return err
+		}))
+	})
+}
+
+// commitOffset commits an offset without outputs. Nobody takes the partition
+// over between the check and the write, so that a new owner finds the offset, or this one is refused.
+func (s *session) commitOffset(ctx context.Context, next int64) error {
+	t := s.txn
+	inputs := end{s.partition, min(next, s.partition.Offsets().LogEnd)}
+	if err := inputs.wait(ctx); err != nil {
+		return explain(err)
+	}
+	durable := make(chan error, 1)
+	offsets := s.offsetAt(next)
+	err := s.asMember(ctx, func(id group.Identity) error {
+		return t.note(t.txns.While(t.id, t.producer, func() error {
+			return s.m.e.groups.CommitAsync(ctx, id, offsets, func(err error) { durable <- err })
+		}))
+	})
+	if err == nil {
+		err = <-durable
+	}
+	if err != nil {
+		return s.refusal(ctx, err)
+	}
+	return nil
+}
+
+func (s *session) offsetAt(next int64) map[group.TopicPartition]group.Offset {
+	return map[group.TopicPartition]group.Offset{group.TopicPartition(s.tp): {Offset: next, LeaderEpoch: -1}}
+}
+
+// refusal explains an error of a transaction. A producer that is not in force
+// any more is a zombie's if its member is out, or else one whose transaction took too long.
+func (s *session) refusal(ctx context.Context, err error) error {
+	if err = explain(err); !errors.Is(err, engine.ErrAborted) {
+		return err
+	}
+	if gone := s.alive(); gone != nil {
+		return gone
+	}
+	if out := s.m.out(ctx); out != nil {
+		return fmt.Errorf("%w: %s-%d of group %q: %w", engine.ErrFenced, s.tp.Topic, s.tp.Partition, s.m.g.Name, out)
+	}
+	return fmt.Errorf("%s-%d of group %q, which may take %v: %w", s.tp.Topic, s.tp.Partition, s.m.g.Name, s.txn.timeout, err)
+}
+
+// abortTransaction ends what is open and goes back to where the coordinator says the group is.
+func (s *session) abortTransaction(ctx context.Context) error {
+	t := s.txn
+	if err := s.clear(ctx); err != nil {
+		return s.refusal(ctx, err)
+	}
+	tp := group.TopicPartition(s.tp)
+	committed, err := s.m.e.groups.Offsets(ctx, s.m.g.Name, []group.TopicPartition{tp})
+	if err != nil {
+		return explain(err)
+	}
+	if at, ok := committed[tp]; ok {
+		s.committed, s.position = at.Offset, at.Offset
+	}
+	t.written = t.written[:0]
+	return nil
+}
+
+// clear leaves nothing of an aborted batch behind: the next one is not to commit it.
+func (s *session) clear(ctx context.Context) error {
+	t := s.txn
+	if err := t.giveUp(ctx); err != nil {
+		return err
+	}
+	if !t.lost {
+		return nil
+	}
+	if out := s.m.out(ctx); out != nil {
+		return fmt.Errorf("%w: %s-%d of group %q: %w", engine.ErrFenced, s.tp.Topic, s.tp.Partition, s.m.g.Name, out)
+	}
+	return t.init(ctx)
+}
