@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +15,26 @@ import (
 
 // recordOffsetAt is where a record of the guest ABI has its offset.
 const recordOffsetAt = 16
+
+// caller takes records of one partition through one guest.
+type caller struct {
+	w       *Worker
+	session engine.Session
+	tp      engine.TopicPartition
+	seed    uint64
+	release *release
+	logs    *LogSource
+	size    sizing
+	guest   *lodger // nil: to be made
+
+	fetch   engine.Fetch
+	callAt  int             // index in the fetch of the first record of the present call
+	stampOf func(int) int64 // the event time of record i of the present call; made once, as it would allocate
+	now     time.Time       // the clock of the guest, the same for all calls of a fetch
+	bytesIn int64           // of the flat form, taken by calls that went well
+
+	hard context.Context // ends: drop what is in hand
+}
 
 // call takes as many records from first on as one call of the guest may
 // have, not reaching end, and produces their outputs. next is the first record that is not handled:
@@ -41,7 +62,7 @@ func (t *trap) Error() string { return t.cause.Error() }
 
 // process encodes records from first on, at most limit, and runs the guest on
 // them. With a *trap, n is the number of records that were or were to be in the call.
-func (p *partition) process(first, limit int) (n int, r host.Result, err error) {
+func (p *caller) process(first, limit int) (n int, r host.Result, err error) {
 	g, input, size, n, err := p.encode(first, limit)
 	if err != nil {
 		return n, r, err
@@ -63,16 +84,16 @@ func (p *partition) process(first, limit int) (n int, r host.Result, err error) 
 	g.used = true
 	p.size.succeeded(n, r.Fuel, took)
 	stats.Fuel.Add(r.Fuel)
-	p.transaction.tally.bytesIn += int64(size)
+	p.bytesIn = int64(size)
 	return n, r, nil
 }
 
 // instance returns the partition's guest, making it if there is none.
-func (p *partition) instance() (*lodger, error) {
+func (p *caller) instance() (*lodger, error) {
 	if p.guest != nil {
 		return p.guest, nil
 	}
-	g, err := p.w.takeGuest(p.hard, p.release, p.logs)
+	g, err := p.w.releases.takeGuest(p.hard, p.release, p.logs)
 	if err != nil {
 		if p.hard.Err() != nil {
 			return nil, p.hard.Err()
@@ -85,7 +106,7 @@ func (p *partition) instance() (*lodger, error) {
 
 // encode writes records into the input area of the guest; a single record
 // that is larger than the area enlarges it.
-func (p *partition) encode(first, limit int) (g *lodger, input []byte, size, n int, err error) {
+func (p *caller) encode(first, limit int) (g *lodger, input []byte, size, n int, err error) {
 	for {
 		if g, err = p.instance(); err != nil {
 			return nil, nil, 0, 0, err
@@ -116,7 +137,7 @@ func isTrap(err error) bool {
 }
 
 // spent takes the guest away after an error and tells a trap from the end of the worker.
-func (p *partition) spent(err error) error {
+func (p *caller) spent(err error) error {
 	fresh := !p.guest.used
 	p.dropGuest()
 	p.w.config.Stats.Restarts.Add(1)
@@ -139,6 +160,7 @@ func (p *partition) produce(first, n int, r host.Result) (next int, err error) {
 		}
 	}
 	tally := &p.transaction.tally
+	tally.bytesIn += p.bytesIn
 	if r.OutputCount > 0 {
 		if err := p.write(first, r.Outputs); err != nil {
 			return first, err
@@ -155,7 +177,7 @@ func (p *partition) produce(first, n int, r host.Result) (next int, err error) {
 }
 
 // stopsAt finds the first reject that ends the deployment, if there is one.
-func (p *partition) stopsAt(first int, rejects []host.Reject) (i int, failure *Failure) {
+func (p *judge) stopsAt(first int, rejects []host.Reject) (i int, failure *Failure) {
 	for i, reject := range rejects {
 		// What is not seen yet of this call: the records up to this one, of which i have failed already.
 		failure := p.stops(first+reject.Index, outcomes{int64(reject.Index + 1), int64(i + 1)}, rejection(reject))
@@ -170,7 +192,7 @@ func rejection(r host.Reject) deadletter.Failure {
 	return deadletter.Failure{Kind: deadletter.KindReject, Reason: r.Reason}
 }
 
-func (p *partition) applyAll(first int, rejects []host.Reject) error {
+func (p *judge) applyAll(first int, rejects []host.Reject) error {
 	for _, reject := range rejects {
 		if err := p.apply(first+reject.Index, rejection(reject)); err != nil {
 			return err
@@ -197,7 +219,7 @@ func (p *partition) produceBefore(first int, r host.Result, i int, failure *Fail
 }
 
 // write adds outputs of the call that begins at record first to the open batch.
-func (p *partition) write(first int, outputs abi.Outputs) error {
+func (p *judge) write(first int, outputs abi.Outputs) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
@@ -238,4 +260,12 @@ func mix(a, b uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
+}
+
+func (p *caller) dropGuest() {
+	if p.guest == nil {
+		return
+	}
+	p.w.closeGuest(p.guest)
+	p.guest = nil
 }

@@ -37,12 +37,20 @@ func (f *Failure) Error() string {
 // howToGoOn after too many failures; the newest record is the next one to be handled.
 const howToGoOn = "the fault is in the module or in all of its input. Deploy a mended version, or allow more failures, and resume: the newest record is tried again first"
 
-func (p *partition) failureOf(i int, f deadletter.Failure) *Failure {
+// judge decides what becomes of records that fail, by the error policy of the release.
+type judge struct {
+	writer
+	// aside are records that the log is known not to take, by offset. They are told from others
+	// before the guest sees them, in whatever transaction they come again.
+	aside map[int64]verdict
+}
+
+func (p *judge) failureOf(i int, f deadletter.Failure) *Failure {
 	return &Failure{Partition: p.tp, Offset: p.fetch.Record(i).Offset, Kind: f.Kind, Reason: f.Reason}
 }
 
 // apply applies the error policy, dead-letter or skip, to record i of the fetch.
-func (p *partition) apply(i int, f deadletter.Failure) error {
+func (p *judge) apply(i int, f deadletter.Failure) error {
 	p.transaction.tally.count(f.Kind)
 	if p.release.OnError == deploy.OnErrorSkip {
 		p.transaction.tally.skipped++
@@ -59,7 +67,7 @@ func (p *partition) apply(i int, f deadletter.Failure) error {
 }
 
 // post adds a dead letter to the batch; a topic that was deleted is made again.
-func (p *partition) post(letter engine.Record) error {
+func (p *judge) post(letter engine.Record) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
@@ -103,7 +111,7 @@ type refusal struct {
 func (r *refusal) Error() string { return r.failure.Reason }
 
 // refused tells an output that its topic does not take from other errors of Produce.
-func (p *partition) refused(first int, err error) error {
+func (p *judge) refused(first int, err error) error {
 	if output, ok := errors.AsType[*engine.OutputError](err); ok && output.Input >= 0 {
 		kind := ""
 		switch {
@@ -121,18 +129,18 @@ func (p *partition) refused(first int, err error) error {
 
 // setAside remembers a record with a refused output and begins the transaction again: what came before the
 // record is done once more, because the refusal spoilt it.
-func (p *partition) setAside(r *refusal) error {
+func (p *judge) setAside(r *refusal) error {
 	p.aside[r.offset] = r.verdict
 	return p.abort()
 }
 
-func (p *partition) isAside(offset int64) bool {
+func (p *judge) isAside(offset int64) bool {
 	_, found := p.aside[offset]
 	return found
 }
 
 // nextAside returns the index of the first record that is set aside, from first on, or end.
-func (p *partition) nextAside(first, end int) int {
+func (p *judge) nextAside(first, end int) int {
 	for i := first + 1; i < end; i++ {
 		if p.isAside(p.fetch.NextOffset(i-1)) || p.isAside(p.fetch.Record(i).Offset) {
 			return i
@@ -143,7 +151,8 @@ func (p *partition) nextAside(first, end int) int {
 
 // dispose applies the error policy to a record that was set aside, and commits: the next one that is refused
 // spoils only what comes after it.
-func (p *partition) dispose(first int, v verdict) (next int, err error) {
+func (p *partition) dispose(first int, offset int64) (next int, err error) {
+	v := p.aside[offset]
 	if !v.cut {
 		if stop := p.stops(first, outcomes{1, 1}, v.failure); stop != nil {
 			p.transaction.tally.count(v.failure.Kind)
@@ -160,5 +169,9 @@ func (p *partition) dispose(first int, v verdict) (next int, err error) {
 	p.transaction.tally.recordsIn++
 	p.saw(1, 1)
 	p.handled(first + 1)
-	return first + 1, p.commit()
+	if err := p.commit(); err != nil {
+		return first + 1, err
+	}
+	delete(p.aside, offset)
+	return first + 1, nil
 }

@@ -45,8 +45,8 @@ type lodger struct {
 	used   bool // it has handled records
 }
 
-// instantiate makes a guest of a release that logs for source.
-func (w *Worker) instantiate(ctx context.Context, r *release, source *LogSource) (*lodger, error) {
+// instantiate makes a guest that logs for source.
+func (r *release) instantiate(ctx context.Context, source *LogSource) (*lodger, error) {
 	where := &atomic.Pointer[LogSource]{}
 	where.Store(source)
 	g, err := r.Program.Instantiate(ctx, r.Setup, func(level slog.Level, line string) {

@@ -3,48 +3,27 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/engine"
 )
 
 // partition takes the records of one session through one guest; it is used by one goroutine.
+// Its parts, each on top of the one before: the caller takes records through the guest, the writer keeps the
+// transaction, the judge decides about records that fail, the partition reads and knows when to stop.
 type partition struct {
-	w       *Worker
-	session engine.Session
-	tp      engine.TopicPartition
-	seed    uint64
-	counts  partitionCounts
-
-	uses    *release // as the worker knows it; Worker.mu
-	release *release // the same
-	logs    *LogSource
-	size    sizing
-	guest   *lodger // nil: to be made
-
-	fetch   engine.Fetch
-	callAt  int             // index in the fetch of the first record of the present call
-	stampOf func(int) int64 // the event time of record i of the present call; made once, as it would allocate
-	now     time.Time       // the clock of the guest, the same for all calls of a fetch
-
-	transaction transaction
-	aside       map[int64]verdict // by offset: records that the log is known not to take, in whatever transaction
-	finished    bool              // a bounded run is through here
-
+	judge
+	uses     *release        // as the worker knows it, for it to read
+	finished bool            // a bounded run is through here
 	soft     context.Context // ends: finish the transaction and give the partition up
 	stopSoft context.CancelFunc
-	live     context.Context // ends with soft, or when the release is replaced: do not wait for anything
 	stopLive context.CancelFunc
-	hard     context.Context
-
-	troubled bool      // the worker was told of trouble with this partition
-	warnedAt time.Time // zero: not since the last commit
 }
 
 func newPartition(membership context.Context, w *Worker, s engine.Session) *partition {
-	p := &partition{w: w, session: s, tp: s.Partition(), hard: w.hard, aside: map[int64]verdict{}, stopLive: func() {}}
+	p := &partition{stopLive: func() {}}
+	p.w, p.session, p.tp, p.hard = w, s, s.Partition(), w.hard
+	p.aside = map[int64]verdict{}
 	p.seed = seedOf(p.tp)
 	p.counts.committed.Store(-1)
 	p.stampOf = func(i int) int64 { return p.fetch.Timestamp(p.callAt + i) }
@@ -57,7 +36,7 @@ func newPartition(membership context.Context, w *Worker, s engine.Session) *part
 func (p *partition) adopt() {
 	p.dropGuest()
 	p.stopLive()
-	p.release = p.w.adopt(p)
+	p.release = p.w.releases.adopt(p)
 	p.size = newSizing(p.release.Limits)
 	p.logs = p.w.config.Logs.Source(p.release.Setup.Deployment, p.tp, p.release.Limits.LogLines)
 	clear(p.aside) // the new release may put something else out
@@ -68,9 +47,6 @@ func (p *partition) adopt() {
 		cancel()
 	}
 }
-
-// replaced tells whether there is a newer release than that of the partition.
-func (p *partition) replaced() bool { return p.release.ctx.Err() != nil && p.hard.Err() == nil }
 
 // run works until the partition is taken away, the worker stops, or the
 // deployment has failed; only the last is an error.
@@ -219,7 +195,7 @@ func (p *partition) advance(first, end int) (next int, err error) {
 	}
 	if len(p.aside) > 0 {
 		if offset := p.fetch.Record(first).Offset; p.isAside(offset) {
-			return p.dispose(first, p.aside[offset])
+			return p.dispose(first, offset)
 		}
 		end = p.nextAside(first, end)
 	}
@@ -245,42 +221,11 @@ func (p *partition) conclude(next int, err error) error {
 	return err
 }
 
-// retrying says that a step is tried again because of err.
-func (p *partition) retrying(what string, err error) {
-	p.troubled = true
-	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %s: %w", p.tp.Topic, p.tp.Partition, what, err))
-	p.w.config.Stats.Retries.Add(1)
-	level := slog.LevelDebug
-	if time.Since(p.warnedAt) >= warnInterval {
-		level, p.warnedAt = slog.LevelWarn, time.Now()
-	}
-	p.w.logger.Log(p.hard, level, what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
-}
-
-// warnInterval is between warnings about trouble that goes on.
-const warnInterval = time.Minute
-
-// recovered says that trouble which was warned of is over.
-func (p *partition) recovered() {
-	p.untroubled()
-	if !p.warnedAt.IsZero() {
-		p.warnedAt = time.Time{}
-		p.w.logger.Info("outputs are written again", "topic", p.tp.Topic, "partition", p.tp.Partition)
-	}
-}
-
-func (p *partition) untroubled() {
-	if p.troubled {
-		p.troubled = false
-		p.w.setTrouble(p.session, nil)
-	}
-}
-
 func (p *partition) close() {
 	p.stopSoft()
 	p.stopLive()
 	p.dropGuest()
-	p.w.abandon(p)
+	p.w.releases.abandon(p)
 	p.release.failures.add(p.transaction.takeBack())
 	// Close drops an open batch; offsets that are on their way arrive before another member begins.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.hard), leaveTimeout)
@@ -288,12 +233,4 @@ func (p *partition) close() {
 	if err := p.session.Close(ctx); err != nil && !errors.Is(err, engine.ErrFenced) && !errors.Is(err, engine.ErrClosed) {
 		p.w.logger.Warn("giving a partition up", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
 	}
-}
-
-func (p *partition) dropGuest() {
-	if p.guest == nil {
-		return
-	}
-	p.w.closeGuest(p.guest)
-	p.guest = nil
 }

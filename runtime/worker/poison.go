@@ -96,7 +96,7 @@ func (p *partition) retryingRecord(i, try int, t *trap) {
 }
 
 // saw tells the failure window what became of records of the open transaction.
-func (p *partition) saw(records, failed int) {
+func (p *judge) saw(records, failed int) {
 	o := outcomes{int64(records), int64(failed)}
 	p.release.failures.add(o)
 	p.transaction.seen.records += o.records
@@ -105,7 +105,7 @@ func (p *partition) saw(records, failed int) {
 
 // stops returns the failure with which record i of the fetch ends the deployment, or nil. more are the
 // outcomes that the window was not told of yet, with those of this record.
-func (p *partition) stops(i int, more outcomes, f deadletter.Failure) *Failure {
+func (p *judge) stops(i int, more outcomes, f deadletter.Failure) *Failure {
 	if p.release.policyStops() {
 		return p.failureOf(i, f)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/millstream-io/millstream/runtime/deadletter"
 	"github.com/millstream-io/millstream/runtime/deploy"
@@ -46,13 +47,35 @@ type release struct {
 	failures *failureWindow  // of all partitions
 	ctx      context.Context // ends when the release is replaced
 	replace  context.CancelFunc
-	users    int // the worker, as long as it is the current one, and partitions; Worker.mu
+	users    int // the worker, as long as it is the current one, and partitions; releases.mu
 }
 
 func (w *Worker) newRelease(r Release) *release {
 	n := &release{Release: r, failures: newFailureWindow(r.FailureLimit), users: 1}
 	n.ctx, n.replace = context.WithCancel(w.hard)
 	return n
+}
+
+// releases knows which partition uses which release. It is safe for concurrent use.
+type releases struct {
+	mu         sync.Mutex
+	current    *release // nil: the worker has ended
+	spare      *lodger  // of the current release, for the first partition that needs a guest
+	partitions map[*partition]bool
+	changed    chan struct{} // closed and replaced when a partition comes, goes or changes its release
+}
+
+// install makes next the current release; false means that the worker has ended.
+func (r *releases) install(next *release, spare *lodger) (old *release, oldSpare *lodger, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.current == nil {
+		return nil, nil, false
+	}
+	old, oldSpare = r.current, r.spare
+	next.number = old.number + 1
+	r.current, r.spare = next, spare
+	return old, oldSpare, true
 }
 
 // Replace makes r the release of this worker. First it proves that the module
@@ -67,36 +90,32 @@ func (w *Worker) newRelease(r Release) *release {
 // old one tells when it is through. Inputs and delivery are the worker's and stay. A worker that
 // ends meanwhile is ErrEnded, with its failure if it has one.
 func (w *Worker) Replace(ctx context.Context, r Release) error {
+	if w.soft.Err() != nil {
+		return w.endedError()
+	}
 	next := w.newRelease(r)
-	spare, err := w.instantiate(ctx, next, w.events)
+	spare, err := next.instantiate(ctx, w.events)
 	if err != nil {
 		next.replace()
 		return fmt.Errorf("start the module of deployment %q: %w", r.Setup.Deployment, err)
 	}
-	w.mu.Lock()
-	if w.soft.Err() != nil || w.current == nil {
-		w.mu.Unlock()
+	old, oldSpare, ok := w.releases.install(next, spare)
+	if !ok {
 		next.replace()
 		w.closeGuest(spare)
 		return w.endedError()
 	}
-	old, oldSpare := w.current, w.spare
-	next.number = old.number + 1
-	w.current, w.spare = next, spare
-	w.mu.Unlock()
-	if oldSpare != nil {
-		w.closeGuest(oldSpare)
-	}
+	w.closeGuest(oldSpare)
 	w.events.Event(slog.LevelInfo, "replaced by a new release")
 	old.replace()
-	w.drop(old)
+	w.releases.drop(old)
 	return w.awaitChange(ctx, next)
 }
 
 // awaitChange waits until no partition has a release older than next.
 func (w *Worker) awaitChange(ctx context.Context, next *release) error {
 	for {
-		behind, changed := w.behind(next)
+		behind, changed := w.releases.behind(next)
 		if behind == 0 {
 			return nil
 		}
@@ -110,18 +129,6 @@ func (w *Worker) awaitChange(ctx context.Context, next *release) error {
 	}
 }
 
-// behind counts the partitions with an older release; changed is closed at the next change of that.
-func (w *Worker) behind(next *release) (n int, changed <-chan struct{}) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for p := range w.partitions {
-		if p.uses.number < next.number {
-			n++
-		}
-	}
-	return n, w.changed
-}
-
 func (w *Worker) endedError() error {
 	if err := w.Failure(); err != nil {
 		return fmt.Errorf("%w: %w", ErrEnded, err)
@@ -129,84 +136,116 @@ func (w *Worker) endedError() error {
 	return ErrEnded
 }
 
+// behind counts the partitions with an older release; changed is closed at the next change of that.
+func (r *releases) behind(next *release) (n int, changed <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := range r.partitions {
+		if p.uses.number < next.number {
+			n++
+		}
+	}
+	return n, r.changed
+}
+
 // adopt notes that p uses the current release from now on, instead of the one before.
-func (w *Worker) adopt(p *partition) (now *release) {
-	w.mu.Lock()
+func (r *releases) adopt(p *partition) (now *release) {
+	r.mu.Lock()
 	before := p.uses
-	now = w.current
+	now = r.current
 	now.users++
 	p.uses = now
-	w.partitions[p] = true
-	w.signal()
-	w.mu.Unlock()
+	r.partitions[p] = true
+	r.signal()
+	r.mu.Unlock()
 	if before != nil {
-		w.drop(before)
+		r.drop(before)
 	}
 	return now
 }
 
 // abandon notes that p uses no release any more.
-func (w *Worker) abandon(p *partition) {
-	w.mu.Lock()
-	delete(w.partitions, p)
-	w.signal()
-	w.mu.Unlock()
-	w.drop(p.uses)
+func (r *releases) abandon(p *partition) {
+	r.mu.Lock()
+	delete(r.partitions, p)
+	r.signal()
+	r.mu.Unlock()
+	r.drop(p.uses)
 }
 
-// signal tells those who wait in Replace; w.mu is held.
-func (w *Worker) signal() {
-	close(w.changed)
-	w.changed = make(chan struct{})
+// signal tells those who wait in Replace; r.mu is held.
+func (r *releases) signal() {
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 // drop takes one user away from a release.
-func (w *Worker) drop(r *release) {
-	w.mu.Lock()
-	r.users--
-	last := r.users == 0
-	w.mu.Unlock()
+func (r *releases) drop(one *release) {
+	r.mu.Lock()
+	one.users--
+	last := one.users == 0
+	r.mu.Unlock()
 	if !last {
 		return
 	}
-	r.replace()
-	if r.Retired != nil {
-		r.Retired()
+	one.replace()
+	if one.Retired != nil {
+		one.Retired()
 	}
 }
 
 // takeGuest returns the guest made in advance if it is of the release, or a new one.
-func (w *Worker) takeGuest(ctx context.Context, r *release, source *LogSource) (*lodger, error) {
-	w.mu.Lock()
-	g := w.spare
-	if g != nil && w.current == r {
-		w.spare = nil
+func (r *releases) takeGuest(ctx context.Context, of *release, source *LogSource) (*lodger, error) {
+	r.mu.Lock()
+	g := r.spare
+	if g != nil && r.current == of {
+		r.spare = nil
 	} else {
 		g = nil
 	}
-	w.mu.Unlock()
+	r.mu.Unlock()
 	if g == nil {
-		return w.instantiate(ctx, r, source)
+		return of.instantiate(ctx, source)
 	}
 	g.source.Store(source)
 	return g, nil
 }
 
-// retire ends the current release with the worker, and closes the guest that nobody took.
-func (w *Worker) retire() {
-	w.mu.Lock()
-	g, r := w.spare, w.current
-	w.spare, w.current = nil, nil
-	w.mu.Unlock()
-	if g != nil {
-		w.closeGuest(g)
+// outdated counts the partitions that do not use the current release.
+func (r *releases) outdated() int {
+	r.mu.Lock()
+	current := r.current
+	r.mu.Unlock()
+	if current == nil {
+		return 0
 	}
-	if r != nil {
-		w.drop(r)
+	n, _ := r.behind(current)
+	return n
+}
+
+// end takes the current release away, and the guest of it that nobody took; there will be no other.
+func (r *releases) end() (last *release, spare *lodger) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, spare = r.current, r.spare
+	r.current, r.spare = nil, nil
+	return last, spare
+}
+
+// retire ends the releases with the worker.
+func (w *Worker) retire() {
+	last, spare := w.releases.end()
+	w.closeGuest(spare)
+	if last != nil {
+		w.releases.drop(last)
 	}
 }
 
+// closeGuest closes a guest; nil is none.
 func (w *Worker) closeGuest(g *lodger) {
+	if g == nil {
+		return
+	}
 	if err := g.Close(context.WithoutCancel(w.hard)); err != nil {
 		w.logger.Warn("closing a guest", "error", err)
 	}

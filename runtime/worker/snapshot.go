@@ -83,13 +83,9 @@ type PartitionSnapshot struct {
 func (w *Worker) Snapshot() Snapshot {
 	var s Snapshot
 	s.Phase, s.Reason = w.Phase()
+	s.Replacing = w.releases.outdated()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for p := range w.partitions {
-		if w.current != nil && p.uses.number < w.current.number {
-			s.Replacing++
-		}
-	}
 	for _, p := range w.sessions {
 		one := p.counts.snapshot()
 		one.TopicPartition, one.Trouble = p.tp, w.trouble[p.session]

@@ -43,8 +43,23 @@ func (t *transaction) takeBack() outcomes {
 	return back
 }
 
+// writer keeps the open transaction of a partition.
+type writer struct {
+	caller
+	transaction transaction
+	counts      partitionCounts
+	// live ends when the partition is given up or its release replaced: do not wait for anything.
+	live context.Context
+
+	troubled bool      // the worker was told of trouble with this partition
+	warnedAt time.Time // zero: not since the last commit
+}
+
+// replaced tells whether there is a newer release than that of the partition.
+func (p *writer) replaced() bool { return p.release.ctx.Err() != nil && p.hard.Err() == nil }
+
 // begin opens the batch of outputs, if it is not.
-func (p *partition) begin() error {
+func (p *writer) begin() error {
 	if p.transaction.open {
 		return nil
 	}
@@ -63,7 +78,7 @@ func (t *transaction) start(read time.Time) {
 }
 
 // handled notes that the records of the fetch before index next are, and that their outputs are in the transaction.
-func (p *partition) handled(next int) {
+func (p *writer) handled(next int) {
 	if next == 0 {
 		return
 	}
@@ -74,7 +89,7 @@ func (p *partition) handled(next int) {
 }
 
 // due tells whether the transaction should end although there is more to read.
-func (p *partition) due() bool {
+func (p *writer) due() bool {
 	t := &p.transaction
 	if t.empty() {
 		return false
@@ -89,7 +104,7 @@ func (p *partition) due() bool {
 
 // commit makes the outcome of all records that are handled durable. When the
 // log refuses, the transaction is kept and written as soon as the log takes it.
-func (p *partition) commit() error {
+func (p *writer) commit() error {
 	t := &p.transaction
 	if t.empty() {
 		return nil
@@ -118,7 +133,7 @@ func (p *partition) commit() error {
 }
 
 // committed counts the transaction and makes room for the next.
-func (p *partition) committed(took time.Duration) {
+func (p *writer) committed(took time.Duration) {
 	t := &p.transaction
 	age, eventAge := time.Since(t.read), max(0, time.Since(time.UnixMilli(t.newest)))
 	p.counts.add(t, took, age, eventAge)
@@ -128,17 +143,12 @@ func (p *partition) committed(took time.Duration) {
 	}
 	stats.settle(&t.tally)
 	stats.Commits.Add(1)
-	for offset := range p.aside {
-		if offset < t.next {
-			delete(p.aside, offset)
-		}
-	}
 	*t = transaction{}
 }
 
 // abort drops what is not committed; the next Poll reads it again. A commit of which
 // nobody knew whether it happened counts if it did.
-func (p *partition) abort() error {
+func (p *writer) abort() error {
 	t := &p.transaction
 	ctx, cancel := context.WithTimeout(p.hard, abortTimeout)
 	defer cancel()

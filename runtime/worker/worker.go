@@ -60,16 +60,14 @@ type Worker struct {
 	assigned chan struct{}
 	started  sync.Once
 
-	mu         sync.Mutex
-	current    *release // nil: the worker has ended
-	spare      *lodger  // of the current release, for the first partition that needs a guest
-	partitions map[*partition]bool
-	changed    chan struct{} // closed and replaced when a partition comes, goes or changes its release
-	failure    error
-	completed  bool
-	trouble    map[engine.Session]string // reasons why something is being tried again; nil: joining the group
-	sessions   map[engine.TopicPartition]*partition
-	joined     bool
+	releases releases
+
+	mu        sync.Mutex
+	failure   error
+	completed bool
+	trouble   map[engine.Session]string // reasons why something is being tried again; nil: joining the group
+	sessions  map[engine.TopicPartition]*partition
+	joined    bool
 }
 
 // New makes a worker and proves that its module starts: it makes one guest
@@ -83,18 +81,18 @@ func New(ctx context.Context, c Config) (*Worker, error) {
 	}
 	w := &Worker{
 		config: c, logger: c.Logger.With("deployment", c.Group.Name), events: c.Logs.Source(c.Setup.Deployment, engine.TopicPartition{Partition: -1}, 0),
-		done: make(chan struct{}), assigned: make(chan struct{}), changed: make(chan struct{}),
-		partitions: map[*partition]bool{}, trouble: map[engine.Session]string{}, sessions: map[engine.TopicPartition]*partition{},
+		done: make(chan struct{}), assigned: make(chan struct{}),
+		trouble: map[engine.Session]string{}, sessions: map[engine.TopicPartition]*partition{},
 	}
 	w.hard, w.stopHard = context.WithCancel(context.WithoutCancel(ctx))
 	w.soft, w.stopSoft = context.WithCancel(w.hard)
-	w.current = w.newRelease(c.Release)
-	spare, err := w.instantiate(ctx, w.current, w.events)
+	first := w.newRelease(c.Release)
+	spare, err := first.instantiate(ctx, w.events)
 	if err != nil {
 		w.stopHard()
 		return nil, fmt.Errorf("start the module of deployment %q: %w", c.Setup.Deployment, err)
 	}
-	w.spare = spare
+	w.releases = releases{current: first, spare: spare, partitions: map[*partition]bool{}, changed: make(chan struct{})}
 	if c.Until != (Until{}) {
 		w.bound = newBound(c.Until)
 	}

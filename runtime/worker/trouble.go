@@ -1,0 +1,38 @@
+package worker
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// retrying says that a step is tried again because of err.
+func (p *writer) retrying(what string, err error) {
+	p.troubled = true
+	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %s: %w", p.tp.Topic, p.tp.Partition, what, err))
+	p.w.config.Stats.Retries.Add(1)
+	level := slog.LevelDebug
+	if time.Since(p.warnedAt) >= warnInterval {
+		level, p.warnedAt = slog.LevelWarn, time.Now()
+	}
+	p.w.logger.Log(p.hard, level, what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+}
+
+// warnInterval is between warnings about trouble that goes on.
+const warnInterval = time.Minute
+
+// recovered says that trouble which was warned of is over.
+func (p *writer) recovered() {
+	p.untroubled()
+	if !p.warnedAt.IsZero() {
+		p.warnedAt = time.Time{}
+		p.w.logger.Info("outputs are written again", "topic", p.tp.Topic, "partition", p.tp.Partition)
+	}
+}
+
+func (p *writer) untroubled() {
+	if p.troubled {
+		p.troubled = false
+		p.w.setTrouble(p.session, nil)
+	}
+}
