@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/topic"
@@ -18,6 +19,7 @@ const (
 	defaultMaxTimeout        = 15 * time.Minute
 	defaultExpiration        = 7 * 24 * time.Hour
 	defaultMaxIDs            = 100_000
+	defaultMaxPartitions     = 1_000_000
 	defaultJournalPartitions = 4
 	// expiryInterval is how often idle transactional ids are looked for.
 	expiryInterval = time.Hour
@@ -37,6 +39,10 @@ type Coordinator struct {
 	maxTimeout time.Duration
 	expiration time.Duration
 	maxIDs     int
+
+	// partitions are those of all transactions: about how many, since requests side by side may go over it.
+	maxPartitions int64
+	partitions    atomic.Int64
 
 	// ctx ends with Close. background are the goroutines that Close waits for.
 	ctx        context.Context
@@ -77,6 +83,8 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 		expiration: cmp.Or(o.Expiration, defaultExpiration),
 		maxIDs:     cmp.Or(o.MaxIDs, defaultMaxIDs),
 		byID:       make(map[string]*transaction),
+
+		maxPartitions: int64(cmp.Or(o.MaxPartitions, defaultMaxPartitions)),
 	}
 	err = j.replay(ctx, func(id string, m *metadata, at position) {
 		if m == nil {
@@ -87,6 +95,9 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, t := range c.byID {
+		c.partitions.Add(int64(len(t.partitions)))
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.recover(ctx); err != nil {
@@ -180,10 +191,15 @@ func (c *Coordinator) all() []*transaction {
 
 // change writes the next state and makes it the present one; the lock is held.
 func (c *Coordinator) change(t *transaction, next *metadata) error {
+	more := int64(len(next.partitions) - len(t.partitions))
+	if open := c.partitions.Load(); more > 0 && open+more > c.maxPartitions {
+		return fmt.Errorf("%w: transaction %q wants %d more, there are %d and at most %d", ErrTooManyPartitions, t.id, more, open, c.maxPartitions)
+	}
 	at, err := c.journal.append(t.id, next)
 	if err != nil {
 		return err
 	}
+	c.partitions.Add(more)
 	began := next.state == StateOngoing && t.state != StateOngoing
 	t.metadata, t.last = *next, at
 	if next.state != StateOngoing {

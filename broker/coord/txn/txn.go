@@ -48,6 +48,8 @@ var (
 	ErrInvalidTime   = errors.New("invalid transaction timeout")
 	ErrNotFound      = errors.New("transactional id not found")
 	ErrTooManyIDs    = errors.New("too many transactional ids")
+	// ErrTooManyPartitions says that all open transactions together have as many partitions as they may.
+	ErrTooManyPartitions = errors.New("too many partitions in open transactions")
 	ErrClosed        = errors.New("coordinator is closed")
 	errForeignRecord = errors.New("not an entry of the transaction journal")
 	// ErrJournal says that the journal took no record (disk full or failed).
@@ -66,6 +68,8 @@ type Options struct {
 	Expiration time.Duration
 	// MaxIDs bounds the transactional ids; default 100,000.
 	MaxIDs int
+	// MaxPartitions bounds the partitions of all open transactions together; default 1,000,000.
+	MaxPartitions int
 	// JournalPartitions is the partition count of StateTopic when it is created; default 4.
 	JournalPartitions int
 }

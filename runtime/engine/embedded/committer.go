@@ -240,6 +240,6 @@ func (c *committer) makeDurable(next int64, outputs map[*topic.Partition]int64) 
 
 // commitBehind hands an offset to the coordinator, in the name of the member's present generation.
 func (s *session) commitBehind(ctx context.Context, next int64) error {
-	offsets := s.offsetAt(next)
-	return explain(s.asMember(ctx, func(id group.Identity) error { return s.m.e.groups.CommitAsync(ctx, id, offsets, nil) }))
+	offsets := offsetEntry(s.tp, next)
+	return explain(s.m.asMember(ctx, s, func(id group.Identity) error { return s.m.e.groups.CommitAsync(ctx, id, offsets, nil) }))
 }

@@ -55,8 +55,8 @@ func (s *session) addOffset(ctx context.Context, next int64) error {
 	if err := t.add(t.group); err != nil {
 		return err
 	}
-	offsets := s.offsetAt(next)
-	return s.asMember(ctx, func(id group.Identity) error {
+	offsets := offsetEntry(s.tp, next)
+	return s.m.asMember(ctx, s, func(id group.Identity) error {
 		return t.note(t.txns.Within(t.id, t.producer, t.group, func() error {
 			_, err := s.m.e.groups.CommitInTransaction(id, t.producer.ID, t.producer.Epoch, offsets)
 			return err
@@ -73,8 +73,8 @@ func (s *session) commitOffset(ctx context.Context, next int64) error {
 		return explain(err)
 	}
 	durable := make(chan error, 1)
-	offsets := s.offsetAt(next)
-	err := s.asMember(ctx, func(id group.Identity) error {
+	offsets := offsetEntry(s.tp, next)
+	err := s.m.asMember(ctx, s, func(id group.Identity) error {
 		return t.note(t.txns.While(t.id, t.producer, func() error {
 			return s.m.e.groups.CommitAsync(ctx, id, offsets, func(err error) { durable <- err })
 		}))
@@ -88,8 +88,8 @@ func (s *session) commitOffset(ctx context.Context, next int64) error {
 	return nil
 }
 
-func (s *session) offsetAt(next int64) map[group.TopicPartition]group.Offset {
-	return map[group.TopicPartition]group.Offset{group.TopicPartition(s.tp): {Offset: next, LeaderEpoch: -1}}
+func offsetEntry(tp engine.TopicPartition, next int64) map[group.TopicPartition]group.Offset {
+	return map[group.TopicPartition]group.Offset{group.TopicPartition(tp): {Offset: next, LeaderEpoch: -1}}
 }
 
 // refusal explains an error of a transaction. A producer that is not in force

@@ -152,11 +152,11 @@ func (m *member) out(ctx context.Context) error {
 
 var errNoMember = errors.New("the member has lost its place")
 
-// asMember runs f, which commits offsets, in the name of the member's present
+// asMember runs f, which commits offsets of a session, in the name of the member's present
 // generation. While the group rebalances that can take until the next one stands.
-func (s *session) asMember(ctx context.Context, f func(id group.Identity) error) error {
+func (m *member) asMember(ctx context.Context, s *session, f func(id group.Identity) error) error {
 	for {
-		id, changed := s.m.identity()
+		id, changed := m.identity()
 		err := errNoMember
 		if id.MemberID != "" { // without a name it would be a commit from outside the group, which nobody fences
 			err = f(id)
@@ -165,7 +165,7 @@ func (s *session) asMember(ctx context.Context, f func(id group.Identity) error)
 			!errors.Is(err, group.ErrIllegalGeneration) && !errors.Is(err, group.ErrUnknownMember) {
 			return err
 		}
-		if now, _ := s.m.identity(); now != id {
+		if now, _ := m.identity(); now != id {
 			continue
 		}
 		select {
@@ -174,7 +174,7 @@ func (s *session) asMember(ctx context.Context, f func(id group.Identity) error)
 			return s.ended
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.m.ctx.Done(): // the member has left: its generation will not come
+		case <-m.ctx.Done(): // the member has left: its generation will not come
 			return fmt.Errorf("%w: %w", engine.ErrFenced, err)
 		}
 	}
