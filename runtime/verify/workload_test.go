@@ -1,0 +1,269 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/millstream-io/millstream/runtime/verify/history"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// plant is a fault of clients; those of brokers are in the proxy.
+type plant struct {
+	keepsPosition bool // an abort does not go back to where the transaction began
+	crashes       bool // subscribed clients end often
+}
+
+// run is the recording of one history.
+type run struct {
+	t       *testing.T
+	seed    uint64
+	brokers string
+	topics  []string
+	keys    []string
+	group   string
+	plant   plant
+	began   time.Time
+	values  atomic.Int64
+	closing sync.WaitGroup
+
+	mu       sync.Mutex
+	ops      []history.Op
+	furthest map[string]int64 // by key, the highest offset acknowledged or polled
+	failures []string
+}
+
+const partitionsPerTopic = 2
+
+func newRun(t *testing.T, seed uint64, brokers string) *run {
+	r := &run{t: t, seed: seed, brokers: brokers, topics: []string{"alpha", "beta"}, group: "readers", began: time.Now(), furthest: map[string]int64{}}
+	for _, topic := range r.topics {
+		for n := range int32(partitionsPerTopic) {
+			r.keys = append(r.keys, keyOf(topic, n))
+		}
+	}
+	return r
+}
+
+func (r *run) now() time.Duration { return time.Since(r.began) }
+
+func (r *run) fail(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+
+// record adds an operation that ends now.
+func (r *run) record(op history.Op) {
+	op.Completed = r.now()
+	if op.Kind != history.Txn && op.Kind != history.Send && op.Kind != history.Poll {
+		op.Invoked = op.Completed
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ops = append(r.ops, op)
+	if op.Outcome != history.OK {
+		return
+	}
+	for _, step := range op.Steps {
+		if step.Key != "" {
+			r.furthest[step.Key] = max(r.furthest[step.Key], step.Sent.Offset)
+		}
+		for key, records := range step.Polled {
+			r.furthest[key] = max(r.furthest[key], records[len(records)-1].Offset)
+		}
+	}
+}
+
+// recent is an offset a little before what is known of a log's end.
+func (r *run) recent(key string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(0, r.furthest[key]-100)
+}
+
+// next picks a key, and a value that was never sent.
+func (r *run) next(random *rand.Rand) (key string, value int64) {
+	return r.keys[random.IntN(len(r.keys))], r.values.Add(1)
+}
+
+// processes of a history: assigned, subscribed and plain ones.
+var processes = []mode{assigned, assigned, assigned, subscribed, subscribed, plain, plain}
+
+// work lets all processes run until ctx ends.
+func (r *run) work(ctx context.Context) {
+	var all sync.WaitGroup
+	for i, m := range processes {
+		all.Go(func() { r.loop(ctx, i, m) })
+	}
+	all.Wait()
+	r.closing.Wait()
+}
+
+// loop is a process and its successors: one whose client was thrown away goes on under another number.
+func (r *run) loop(ctx context.Context, i int, m mode) {
+	random := random(r.seed, i)
+	transactionalID := "writer-" + strconv.Itoa(i)
+	for generation := 0; ctx.Err() == nil; generation++ {
+		id := i + generation*len(processes)
+		if random.IntN(4) == 0 {
+			transactionalID = "writer-" + strconv.Itoa(id)
+		}
+		p, err := r.start(id, m, random, transactionalID)
+		if err != nil {
+			r.fail("process %d: %v", id, err)
+			return
+		}
+		good := true
+		for good && ctx.Err() == nil {
+			switch n := random.IntN(400); {
+			case n == 0, r.plant.crashes && m == subscribed && n < 20:
+				good = false
+			case n < 8 && m != subscribed:
+				p.assign()
+			case m == plain:
+				good = p.single()
+			default:
+				good = p.transaction()
+			}
+		}
+		if ctx.Err() == nil {
+			r.record(history.Op{Process: id, Kind: history.Crash, Outcome: history.Info})
+		}
+		p.crash(random.IntN(2) == 0 || r.plant.crashes)
+	}
+}
+
+// createTopics makes the topics of a history.
+func (r *run) createTopics() {
+	r.t.Helper()
+	g := &gate{}
+	client, err := kgo.NewClient(r.options(g)...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer client.Close()
+	within(r.t, 20*time.Second, "creating topics", func() error {
+		ctx, cancel := context.WithTimeout(r.t.Context(), opTimeout)
+		defer cancel()
+		made, err := kadm.NewClient(client).CreateTopics(ctx, partitionsPerTopic, -1, nil, r.topics...)
+		return errors.Join(err, made.Error())
+	})
+}
+
+// finish polls everything from the start, until all transactions have ended and
+// every log was read to its end.
+func (r *run) finish(patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for attempt := 0; ; attempt++ {
+		err := r.readAll(100_000+attempt, time.Now().Add(patience/2))
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+func (r *run) readAll(id int, deadline time.Time) error {
+	p, err := r.start(id, plain, random(r.seed, id), "")
+	if err != nil {
+		return err
+	}
+	defer p.client.Close()
+	ends, err := r.ends(p.client, deadline)
+	if err != nil {
+		return err
+	}
+	all := map[string]map[int32]kgo.Offset{}
+	p.client.RemoveConsumePartitions(map[string][]int32{r.topics[0]: {0, 1}, r.topics[1]: {0, 1}})
+	for _, key := range r.keys {
+		topic, n := partitionOf(key)
+		if all[topic] == nil {
+			all[topic] = map[int32]kgo.Offset{}
+		}
+		all[topic][n] = kgo.NewOffset().At(0)
+	}
+	p.client.AddConsumePartitions(all)
+	r.record(history.Op{Process: id, Kind: history.Assign, Outcome: history.OK}) // of nothing: positions begin anew
+	r.record(history.Op{Process: id, Kind: history.Assign, Outcome: history.OK, Keys: r.keys})
+	for len(ends) > 0 {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the final polls did not come to %v", ends)
+		}
+		op := history.Op{Process: id, Kind: history.Poll, Outcome: history.OK, Invoked: r.now()}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		step, err := p.poll(ctx)
+		cancel()
+		if err != nil {
+			return err
+		}
+		op.Steps = []history.Step{step}
+		r.record(op)
+		for key, records := range step.Polled {
+			if records[len(records)-1].Offset >= ends[key] {
+				delete(ends, key)
+			}
+		}
+	}
+	return nil
+}
+
+// ends waits until no transaction is open, and returns the highest offset known of each log that holds any.
+func (r *run) ends(client *kgo.Client, deadline time.Time) (map[string]int64, error) {
+	adm := kadm.NewClient(client)
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+		stable, err := adm.ListCommittedOffsets(ctx, r.topics...)
+		end, err2 := adm.ListEndOffsets(ctx, r.topics...)
+		cancel()
+		if err = errors.Join(err, err2, stable.Error(), end.Error()); err == nil {
+			end.Each(func(o kadm.ListedOffset) {
+				if s, _ := stable.Lookup(o.Topic, o.Partition); s.Offset != o.Offset {
+					err = fmt.Errorf("%s/%d ends at %d, but its last stable offset is %d: a transaction hangs", o.Topic, o.Partition, o.Offset, s.Offset)
+				}
+			})
+		}
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			return nil, err
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]int64{}
+	for key, offset := range r.furthest {
+		if offset > 0 {
+			out[key] = offset
+		}
+	}
+	return out, nil
+}
+
+// check checks the history, and keeps it if it is not what it should be.
+func (r *run) check() *history.Result {
+	r.t.Helper()
+	result := history.Check(r.ops)
+	if len(result.Forbidden()) > 0 || len(r.failures) > 0 {
+		dir := keptDir(r.t)
+		f, err := os.Create(filepath.Join(dir, "history.jsonl"))
+		if err == nil {
+			err = errors.Join(history.Write(f, r.ops), f.Close())
+		}
+		if err != nil {
+			r.t.Error(err)
+		}
+	}
+	return result
+}
