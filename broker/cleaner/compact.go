@@ -3,71 +3,212 @@ package cleaner
 import (
 	"context"
 	"errors"
-	"fmt"
-	"hash/maphash"
+	"math"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/record"
+	"github.com/millstream-io/millstream/broker/segment"
 )
-
-// maxDecompressedBytes bounds the memory for one batch's records. A larger
-// batch is kept as it is and drops nothing.
-const maxDecompressedBytes = 256 << 20
-
-// keyHash stands for a key: 128 bits of a keyed hash, so that two keys do not
-// meet by chance nor by intent.
-type keyHash [2]uint64
 
 // view is what a compaction knows of a log before it rewrites anything.
 type view struct {
 	last         map[keyHash]int64 // offset of the last record of a key, among the dirty segments
 	producers    map[int64]int64   // last offset of each producer id's last batch
+	active       func(producerID int64) bool
 	transactions transactions
 	to           int64 // what lies from here on stays as it is, and drops nothing before
 	now          int64 // ms
 	horizon      int64 // ms: how long tombstones met now for the first time are kept
 }
 
-// compact rewrites the sealed segments of a log if enough of it is dirty.
-func (c *Cleaner) compact(ctx context.Context, l *commitlog.Log, config commitlog.Config, r *Result) error {
-	now := time.Now()
-	segments, firstDirty := cleanable(l.Segments(), config, now)
-	if !due(segments, config) {
-		return nil
-	}
-	v := view{
-		last:         map[keyHash]int64{},
-		producers:    map[int64]int64{},
-		transactions: newTransactions(),
-		now:          now.UnixMilli(),
-		horizon:      now.Add(config.TombstoneAge).UnixMilli(),
-	}
-	dirty := max(segments[firstDirty].BaseOffset, c.progress[l])
-	if err := c.look(ctx, l, segments, dirty, &v); err != nil {
-		return err
-	}
-	if v.to <= dirty {
-		return nil // all that is new waits for the end of a transaction
-	}
-	for _, s := range segments {
-		if s.BaseOffset >= v.to {
-			break
-		}
-		before, after, err := l.RewriteSegment(ctx, s.BaseOffset, s.NextOffset <= v.to, func(dst, batch []byte) ([]byte, error) { return c.filter(dst, batch, &v) })
-		if err != nil {
+// compaction is one pass over a log: all of it is looked at, then it is
+// rewritten, from the oldest segment on, so that what a tombstone deletes is gone before the tombstone.
+type compaction struct {
+	view
+	log      *commitlog.Log
+	segments []commitlog.SegmentInfo // that may be rewritten
+	dirty    int64                   // keys from here on are taken down
+	// marksOnly says that nothing is dirty, but tombstones or markers have outlived their time.
+	marksOnly bool
+	looked    bool
+	at        int64 // where looking goes on
+	groups    []segmentGroup
+	before    int64 // bytes of what was rewritten
+	after     int64
+}
+
+// compact does a step of the log's compaction if one is due: all of it, unless the log is large.
+func (c *Cleaner) compact(ctx context.Context, l *commitlog.Log, config commitlog.Config, active func(int64) bool, r *Result) error {
+	p := c.unfinished
+	if p == nil || p.log != l {
+		var err error
+		if p, err = c.begin(l, config, active, time.Now()); p == nil || err != nil {
 			return err
+		}
+		if c.unfinished != nil && sizeOf(p.segments) > c.o.StepBytes {
+			return nil // one large log at a time
+		}
+	}
+	done, err := c.advance(ctx, p, config, r)
+	switch {
+	case err != nil:
+		if c.unfinished == p {
+			c.unfinished = nil // the next round begins anew
+		}
+		return err
+	case !done:
+		c.unfinished, r.More = p, true
+		return nil
+	case c.unfinished == p:
+		c.unfinished = nil
+	}
+	if end := p.segments[len(p.segments)-1].NextOffset; p.to < end && p.to > p.dirty {
+		c.progress[l] = p.to
+	} else if !p.marksOnly {
+		delete(c.progress, l)
+	}
+	if p.useful() {
+		r.Compacted, r.AbortMarkers = p.to, p.transactions.abortMarkers
+		c.o.Logger.Info("compacted a log", "log", l.Dir(), "before_bytes", p.before, "after_bytes", p.after, "keys", len(p.last))
+	}
+	return nil
+}
+
+// begin decides whether a log is to be compacted now, and what of it; nil if it is not.
+func (c *Cleaner) begin(l *commitlog.Log, config commitlog.Config, active func(int64) bool, now time.Time) (*compaction, error) {
+	overdue, err := c.overdue(l, config, now)
+	if err != nil {
+		return nil, err
+	}
+	segments, firstDirty := cleanable(l.Segments(), config, now)
+	marksOnly := !due(segments, config) && !(overdue && firstDirty < len(segments))
+	if marksOnly {
+		n := len(segments)
+		for n > 0 && !expiredMarks(segments[n-1], now) {
+			n--
+		}
+		segments = segments[:n]
+	}
+	if len(segments) == 0 {
+		return nil, nil
+	}
+	end := segments[len(segments)-1].NextOffset
+	dirty := end
+	if !marksOnly {
+		dirty = max(segments[firstDirty].BaseOffset, c.progress[l])
+	}
+	return &compaction{
+		log: l, segments: segments, dirty: dirty, marksOnly: marksOnly, at: segments[0].BaseOffset,
+		view: view{
+			last: map[keyHash]int64{}, producers: map[int64]int64{}, active: active, transactions: newTransactions(),
+			to: end, now: now.UnixMilli(), horizon: now.Add(config.TombstoneAge).UnixMilli(),
+		},
+	}, nil
+}
+
+// overdue reports whether a record has not been compacted for
+// max.compaction.lag.ms. If it is in the active segment, that one is rolled.
+func (c *Cleaner) overdue(l *commitlog.Log, config commitlog.Config, now time.Time) (bool, error) {
+	if config.MaxCompactionLag <= 0 {
+		return false, nil
+	}
+	for _, s := range l.Segments() {
+		if s.Compacted || s.SizeBytes == 0 {
+			continue
+		}
+		first, ok, err := commitlog.FirstTimestamp(l, s.BaseOffset)
+		if err != nil {
+			return false, err
+		}
+		if !ok || first > now.Add(-config.MaxCompactionLag).UnixMilli() {
+			continue
+		}
+		if s.Active {
+			return true, l.Roll()
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// advance does one step; done says that the compaction is over.
+func (c *Cleaner) advance(ctx context.Context, p *compaction, config commitlog.Config, r *Result) (done bool, err error) {
+	small := sizeOf(p.segments) <= c.o.StepBytes
+	if !p.looked {
+		if p.looked, err = c.look(ctx, p, small); err != nil {
+			return false, err
+		}
+		if p.looked && !p.useful() {
+			return true, nil
+		}
+		if p.looked {
+			p.groups = p.group(config)
+		}
+		if !small {
+			return false, nil
+		}
+	}
+	for step := int64(0); len(p.groups) > 0 && (small || step < c.o.StepBytes); p.groups = p.groups[1:] {
+		g := p.groups[0]
+		before, after, err := p.log.RewriteSegments(ctx, g.base, g.next, g.whole, func(dst, batch []byte) ([]byte, error) { return c.filter(dst, batch, &p.view) })
+		if err != nil {
+			return false, err
 		}
 		r.CompactedBytes += before
 		r.KeptBytes += after
+		p.before += before
+		p.after += after
+		step += before
 	}
-	if v.to < segments[len(segments)-1].NextOffset {
-		c.progress[l] = v.to
-	} else {
-		delete(c.progress, l)
+	return len(p.groups) == 0, nil
+}
+
+// useful is false if all that is new waits for the end of a transaction.
+func (p *compaction) useful() bool { return p.marksOnly || p.to > p.dirty }
+
+// segmentGroup is segments that become one: those with the offsets from base up to next.
+type segmentGroup struct {
+	base, next int64
+	whole      bool // all of it is compacted
+}
+
+// group puts segments together that fit into one by the sizes they have now,
+// as Kafka does. Where nothing but tombstones is to go, only segments that have such are rewritten.
+func (p *compaction) group(config commitlog.Config) []segmentGroup {
+	limit := min(config.SegmentBytes, math.MaxUint32)
+	var out []segmentGroup
+	size, open := int64(0), false
+	for _, s := range p.segments {
+		if s.BaseOffset >= p.to {
+			break
+		}
+		if p.marksOnly && !p.transactions.met && !expiredMarks(s, time.UnixMilli(p.now)) {
+			open = false
+			continue
+		}
+		whole := s.NextOffset <= p.to && (s.Compacted || !p.marksOnly)
+		if g := len(out) - 1; open && whole && size+s.SizeBytes <= limit && commitlog.SegmentFits(out[g].base, s.NextOffset, size+s.SizeBytes) {
+			out[g].next = s.NextOffset
+			size += s.SizeBytes
+			continue
+		}
+		out = append(out, segmentGroup{s.BaseOffset, s.NextOffset, whole})
+		size, open = s.SizeBytes, whole
 	}
-	c.o.Logger.Info("compacted a log", "log", l.Dir(), "before_bytes", r.CompactedBytes, "after_bytes", r.KeptBytes, "keys", len(v.last))
-	return nil
+	return out
+}
+
+func sizeOf(segments []commitlog.SegmentInfo) (bytes int64) {
+	for _, s := range segments {
+		bytes += s.SizeBytes
+	}
+	return bytes
+}
+
+// expiredMarks reports whether a segment has a tombstone or marker whose time is over.
+func expiredMarks(s commitlog.SegmentInfo, now time.Time) bool {
+	return s.DeleteHorizon != segment.NoTimestamp && s.DeleteHorizon < now.UnixMilli()
 }
 
 // cleanable returns the segments that may be rewritten, and the index of the
@@ -102,155 +243,72 @@ func due(segments []commitlog.SegmentInfo, config commitlog.Config) bool {
 
 var errMapFull = errors.New("the key map is full")
 
-// look takes down the last offset of each key from offset dirty on, as far as
-// the memory goes and up to the first transaction that is still open, and the
-// last batch of each producer and the aborted transactions in all of them.
-func (c *Cleaner) look(ctx context.Context, l *commitlog.Log, segments []commitlog.SegmentInfo, dirty int64, v *view) error {
-	end := segments[len(segments)-1].NextOffset
-	v.to = end
-	err := l.Scan(ctx, segments[0].BaseOffset, end, func(batch []byte) error {
+// errStep says that enough was looked at for now.
+var errStep = errors.New("the step is over")
+
+// look takes down the last offset of each key from the first dirty one on, as
+// far as the memory goes and up to the first transaction that is still open,
+// and the last batch of each producer and the aborted transactions in all of
+// them. done is false if the step was over before.
+func (c *Cleaner) look(ctx context.Context, p *compaction, small bool) (done bool, err error) {
+	end, read := p.to, int64(0)
+	err = p.log.Scan(ctx, p.at, end, func(batch []byte) error {
+		if !small && read >= c.o.StepBytes {
+			return errStep
+		}
 		h, err := record.ParseHeader(batch)
 		if err != nil {
 			return err
 		}
-		if h.ProducerID >= 0 && !h.Control() {
-			v.producers[h.ProducerID] = h.LastOffset()
+		read += int64(len(batch))
+		if err := c.lookAt(p, &h, batch); err != nil {
+			return err
 		}
-		if h.Control() {
-			return v.transactions.end(&h, batch, v.last)
-		}
-		last := v.last
-		if h.Transactional() {
-			last = v.transactions.keys(&h)
-		}
-		if h.BaseOffset < dirty {
-			return nil
-		}
-		if known := len(v.last) + v.transactions.pending; known+int(h.Count) > c.o.MaxKeys && known > 0 {
-			v.to = h.BaseOffset
-			return errMapFull
-		}
-		before := len(last)
-		err = c.eachRecord(batch, func(r *record.Record) {
-			if r.Key != nil {
-				last[c.hash(r.Key)] = r.Offset
-			}
-		})
-		if h.Transactional() {
-			v.transactions.pending += len(last) - before
-		}
-		return err
+		p.at = h.LastOffset() + 1
+		return nil
 	})
 	full := errors.Is(err, errMapFull)
+	if errors.Is(err, errStep) {
+		return false, nil
+	}
 	if err != nil && !full {
-		return err
+		return false, err
 	}
-	if open := v.transactions.firstOpen(v.to); open > dirty || !full {
-		v.to = open
+	if full {
+		p.to = p.at
+	}
+	if open := p.transactions.firstOpen(p.to); open > p.dirty || !full {
+		p.to = open
 	} // else a transaction has more keys than fit in memory: they count for nothing, and all its records stay
-	return nil
+	return true, nil
 }
 
-func (c *Cleaner) hash(key []byte) keyHash {
-	return keyHash{maphash.Bytes(c.seeds[0], key), maphash.Bytes(c.seeds[1], key)}
-}
-
-// eachRecord calls f with the records of a batch; a batch that is too large to look into has none.
-func (c *Cleaner) eachRecord(batch []byte, f func(r *record.Record)) error {
-	if err := record.CheckCRC(batch); err != nil {
-		return err
-	}
-	it, scratch, err := record.Iterate(batch, c.scratch, maxDecompressedBytes)
-	c.scratch = scratch
-	if errors.Is(err, record.ErrTooLarge) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var r record.Record
-	for it.Next(&r) {
-		f(&r)
-	}
-	return it.Err()
-}
-
-// filter is the commitlog.Filter of a compaction.
-func (c *Cleaner) filter(dst, batch []byte, v *view) ([]byte, error) {
-	h, err := record.ParseHeader(batch)
-	if err != nil {
-		return dst, err
-	}
-	if h.BaseOffset >= v.to {
-		return append(dst, batch...), nil
+func (c *Cleaner) lookAt(p *compaction, h *record.Header, batch []byte) error {
+	if h.ProducerID >= 0 && !h.Control() {
+		p.producers[h.ProducerID] = h.LastOffset()
 	}
 	if h.Control() {
-		return c.filterMarker(dst, batch, h, v)
+		return p.transactions.end(h, batch, p.last)
 	}
-	seen, kept, tombstones := 0, 0, 0
-	err = c.eachRecord(batch, func(r *record.Record) {
-		seen++
-		if c.keeps(v, &h, r) {
-			kept++
-			if r.Value == nil {
-				tombstones++
-			}
+	last := p.last
+	if h.Transactional() {
+		last = p.transactions.keys(h)
+	}
+	if h.BaseOffset < p.dirty {
+		return nil
+	}
+	if known := len(p.last) + p.transactions.pending; known+int(h.Count) > c.o.MaxKeys && known > 0 {
+		p.at = h.BaseOffset
+		return errMapFull
+	}
+	before := len(last)
+	err := c.eachRecord(batch, func(r *record.Record) {
+		if r.Key != nil {
+			last[c.hash(r.Key)] = r.Offset
 		}
 	})
-	if err != nil {
-		return dst, fmt.Errorf("batch at offset %d: %w", h.BaseOffset, err)
+	if h.Transactional() {
+		p.transactions.pending += len(last) - before
 	}
-	_, hasHorizon := h.DeleteHorizon()
-	switch {
-	case kept == 0 && seen == 0 && h.Count > 0: // too large to look into
-		return append(dst, batch...), nil
-	case kept == 0 && (h.ProducerID < 0 || v.producers[h.ProducerID] != h.LastOffset()):
-		return dst, nil
-	case kept == seen && (tombstones == 0 || hasHorizon):
-		return append(dst, batch...), nil
-	}
-	if tombstones > 0 && !hasHorizon {
-		h.SetDeleteHorizon(v.horizon)
-	}
-	original, err := record.ParseHeader(batch)
-	if err != nil {
-		return dst, err
-	}
-	c.build.ResetFrom(dst, h)
-	err = c.eachRecord(batch, func(r *record.Record) {
-		if c.keeps(v, &original, r) {
-			c.build.AppendAt(r)
-		}
-	})
-	return c.build.Finish(), err
-}
-
-// filterMarker keeps a marker for as long as it is needed, and for the time of a tombstone after that.
-func (c *Cleaner) filterMarker(dst, batch []byte, h record.Header, v *view) ([]byte, error) {
-	horizon, met := h.DeleteHorizon()
-	switch {
-	case !v.transactions.hollow[h.BaseOffset], met && v.now <= horizon:
-		return append(dst, batch...), nil
-	case met:
-		return dst, nil
-	}
-	h.SetDeleteHorizon(v.horizon)
-	c.build.ResetFrom(dst, h)
-	err := c.eachRecord(batch, c.build.AppendAt)
-	return c.build.Finish(), err
-}
-
-// keeps reports whether a record stays. h is the header of its batch as it was found.
-func (c *Cleaner) keeps(v *view, h *record.Header, r *record.Record) bool {
-	if r.Key == nil || (h.Transactional() && v.transactions.aborted(h.ProducerID, r.Offset)) {
-		return false
-	}
-	if last, ok := v.last[c.hash(r.Key)]; ok && last > r.Offset && last < v.to {
-		return false
-	}
-	if r.Value != nil {
-		return true
-	}
-	horizon, ok := h.DeleteHorizon()
-	return !ok || v.now <= horizon
+	return err
 }

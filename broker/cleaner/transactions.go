@@ -13,8 +13,12 @@ import (
 type transactions struct {
 	open    map[int64]*openTransaction // by producer id
 	over    map[int64][]span           // the aborted ones, by producer id, in order
-	hollow  map[int64]bool             // offsets of markers of which nothing else is left
 	pending int                        // keys of open ones
+	met     bool                       // there are some
+
+	// Known while the log is rewritten, in order.
+	kept         map[int64]bool // producer ids of which a batch stays behind their last marker
+	abortMarkers []int64        // offsets of those that stay
 }
 
 type openTransaction struct {
@@ -26,11 +30,12 @@ type openTransaction struct {
 type span struct{ first, marker int64 }
 
 func newTransactions() transactions {
-	return transactions{open: map[int64]*openTransaction{}, over: map[int64][]span{}, hollow: map[int64]bool{}}
+	return transactions{open: map[int64]*openTransaction{}, over: map[int64][]span{}, kept: map[int64]bool{}}
 }
 
 // keys returns the keys of the transaction that a batch belongs to; the first batch begins it.
 func (t *transactions) keys(h *record.Header) map[keyHash]int64 {
+	t.met = true
 	x := t.open[h.ProducerID]
 	if x == nil {
 		x = &openTransaction{first: h.BaseOffset, keys: map[keyHash]int64{}}
@@ -45,9 +50,9 @@ func (t *transactions) end(h *record.Header, batch []byte, last map[keyHash]int6
 	if err != nil || !ok {
 		return err
 	}
+	t.met = true
 	x := t.open[h.ProducerID]
 	if x == nil {
-		t.hollow[h.BaseOffset] = true
 		return nil
 	}
 	delete(t.open, h.ProducerID)

@@ -89,13 +89,17 @@ func (a activeAge) mustRoll(c *Config, active *segment.Segment, n int, end, time
 	if active.SizeBytes()+int64(n) > c.SegmentBytes || !active.Fits(n, end) {
 		return true
 	}
-	if c.SegmentAge < 0 {
+	age := c.SegmentAge
+	if c.Compact && c.MaxCompactionLag > 0 && (age < 0 || age > c.MaxCompactionLag) {
+		age = c.MaxCompactionLag // the active segment is not compacted
+	}
+	if age < 0 {
 		return false
 	}
 	if a.first > segment.NoTimestamp && timestamp > segment.NoTimestamp {
-		return time.Duration(min(timestamp-a.first, int64(1<<62)/int64(time.Millisecond)))*time.Millisecond > c.SegmentAge
+		return time.Duration(min(timestamp-a.first, int64(1<<62)/int64(time.Millisecond)))*time.Millisecond > age
 	}
-	return time.Since(a.opened) > c.SegmentAge
+	return time.Since(a.opened) > age
 }
 
 // roll begins a new segment at the end. The old one is synced by the next

@@ -21,11 +21,14 @@ import (
 //	millstream log checkpoint 1
 //	start 4711
 //	epoch 3 4000
+//	replacing 4711 9000
 //	crc32c 1a2b3c4d
 //
 // with a line for each epoch and the checksum of all lines before the last.
-// It is replaced as a whole. A log that still starts at offset 0 and has
-// known no epoch but 0 does without it.
+// The line "replacing" is there while the segments that hold the offsets from
+// 4711 up to 9000 are replaced by one whose files end in .cleaned (see replace.go).
+// The file is replaced as a whole. A log that still starts at offset 0, has
+// known no epoch but 0 and was never compacted does without it.
 const (
 	checkpointName   = "checkpoint"
 	checkpointHeader = "millstream log checkpoint 1"
@@ -34,9 +37,13 @@ const (
 
 // checkpoint is the content of the file.
 type checkpoint struct {
-	start  int64
-	epochs []epochStart
+	start     int64
+	epochs    []epochStart
+	replacing *offsetRange
 }
+
+// offsetRange is the offsets from base up to next, exclusive.
+type offsetRange struct{ base, next int64 }
 
 // epochStart says that a leader epoch began at an offset.
 type epochStart struct {
@@ -51,6 +58,9 @@ func (c *checkpoint) encode() []byte {
 	fmt.Fprintf(&b, "%s\nstart %d\n", checkpointHeader, c.start)
 	for _, e := range c.epochs {
 		fmt.Fprintf(&b, "epoch %d %d\n", e.epoch, e.offset)
+	}
+	if c.replacing != nil {
+		fmt.Fprintf(&b, "replacing %d %d\n", c.replacing.base, c.replacing.next)
 	}
 	fmt.Fprintf(&b, "crc32c %08x\n", crc32.Checksum(b.Bytes(), castagnoli))
 	return b.Bytes()
@@ -79,8 +89,10 @@ func parseCheckpoint(b []byte) (c checkpoint, err error) {
 		switch {
 		case i == 0 && len(numbers) == 1 && fields[0] == "start":
 			c.start = numbers[0]
-		case i > 0 && len(numbers) == 2 && fields[0] == "epoch" && numbers[0] <= 1<<31-1:
+		case i > 0 && len(numbers) == 2 && fields[0] == "epoch" && c.replacing == nil && numbers[0] <= 1<<31-1:
 			c.epochs = append(c.epochs, epochStart{int32(numbers[0]), numbers[1]})
+		case i > 0 && len(numbers) == 2 && fields[0] == "replacing" && c.replacing == nil && numbers[0] < numbers[1]:
+			c.replacing = &offsetRange{numbers[0], numbers[1]}
 		default:
 			return c, fmt.Errorf("line %q is not understood", line)
 		}

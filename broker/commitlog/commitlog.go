@@ -55,6 +55,7 @@ type Config struct {
 	Delete             bool          // cleanup.policy contains "delete"
 	TombstoneAge       time.Duration // delete.retention.ms; default 24 h
 	MinCompactionLag   time.Duration // min.compaction.lag.ms
+	MaxCompactionLag   time.Duration // max.compaction.lag.ms; default no limit
 	MinDirtyRatio      float64       // min.cleanable.dirty.ratio; default 0.5
 }
 

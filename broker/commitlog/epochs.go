@@ -62,7 +62,7 @@ func (l *Log) noteEpoch(epoch int32, offset int64) error {
 	}
 	list = append(slices.Clone(list), epochStart{epoch, offset})
 	if n > 0 || epoch != impliedEpoch {
-		if err := writeCheckpoint(l.o.FS, l.o.Dir, checkpoint{start: l.start.Load(), epochs: list}); err != nil {
+		if err := saveCheckpoint(l, l.start.Load(), list); err != nil {
 			return err
 		}
 	}

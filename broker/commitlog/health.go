@@ -29,3 +29,6 @@ func (h *health) fail(cause error) error {
 	h.failure.CompareAndSwap(nil, &err)
 	return *h.failure.Load()
 }
+
+// Closed reports whether the log was closed or removed.
+func (l *Log) Closed() bool { return l.health.closed.Load() }

@@ -18,12 +18,13 @@ func (list segmentList) from(offset int64) segmentList {
 	return list[max(i-1, 0):]
 }
 
-// sealed returns the segment with a base offset unless it is the active one or there is none.
-func (list segmentList) sealed(base int64) *segment.Segment {
+// sealed returns the segments that hold the offsets from base up to next, without the active one.
+func (list segmentList) sealed(base, next int64) segmentList {
+	var out segmentList
 	for _, s := range list[:len(list)-1] {
-		if s.BaseOffset() == base {
-			return s
+		if s.BaseOffset() >= base && s.NextOffset() <= next {
+			out = append(out, s)
 		}
 	}
-	return nil
+	return out
 }

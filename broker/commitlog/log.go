@@ -35,6 +35,8 @@ type Log struct {
 	metaMu sync.Mutex
 	epochs epochList
 	doomed []doomed
+	// replacing is what takes the place of segments, until all of that is durable.
+	replacing *replacement
 
 	// listMu is held for the moment of replacing the list of segments.
 	listMu sync.Mutex
@@ -106,6 +108,9 @@ func (l *Log) Close(ctx context.Context) error {
 	err := l.WaitDurable(ctx, l.end.Load())
 	if err == nil {
 		err = l.syncTurn(ctx) // all is durable, but the last segments may have to be completed
+	}
+	if err == nil {
+		err = finishReplacement(l)
 	}
 	l.shut()
 	return err

@@ -13,7 +13,8 @@ import (
 )
 
 // Suffixes of segment files that are not part of the log. Open removes them:
-// a deletion is finished, a compaction is done again some day.
+// a deletion is finished, a compaction is done again some day unless the
+// checkpoint says that it was about to take effect.
 const (
 	deletedSuffix = ".deleted"
 	cleanedSuffix = ".cleaned"
@@ -55,11 +56,14 @@ func (r *recovery) run(ctx context.Context) (err error) {
 	if err := r.o.FS.MkdirAll(r.o.Dir); err != nil {
 		return err
 	}
-	bases, err := r.tidy()
-	if err != nil {
+	if r.checkpoint, err = readCheckpoint(r.o.FS, r.o.Dir); err != nil {
 		return err
 	}
-	if r.checkpoint, err = readCheckpoint(r.o.FS, r.o.Dir); err != nil {
+	if err := r.finishReplacing(); err != nil {
+		return err
+	}
+	bases, err := r.tidy()
+	if err != nil {
 		return err
 	}
 	r.epochs.set([]epochStart{{impliedEpoch, 0}})

@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -15,7 +16,10 @@ type SegmentInfo struct {
 	SizeBytes    int64
 	MaxTimestamp int64 // ms, or segment.NoTimestamp
 	Active       bool  // appended to
-	Compacted    bool  // what RewriteSegment was told
+	Compacted    bool  // what RewriteSegments was told
+	// DeleteHorizon is the time (ms) from which on the first of its tombstones and
+	// markers may go; segment.NoTimestamp if none of them has such a time.
+	DeleteHorizon int64
 }
 
 // Segments lists the segments in order.
@@ -23,9 +27,28 @@ func (l *Log) Segments() []SegmentInfo {
 	list := *l.segments.Load()
 	out := make([]SegmentInfo, len(list))
 	for i, s := range list {
-		out[i] = SegmentInfo{s.BaseOffset(), s.NextOffset(), s.SizeBytes(), s.MaxTimestamp(), i == len(list)-1, s.Compacted()}
+		out[i] = SegmentInfo{s.BaseOffset(), s.NextOffset(), s.SizeBytes(), s.MaxTimestamp(), i == len(list)-1, s.Compacted(), segment.DeleteHorizon(s)}
 	}
 	return out
+}
+
+// SegmentFits reports whether bytes that hold the offsets from base up to next can be in one segment.
+func SegmentFits(base, next, bytes int64) bool {
+	return bytes <= segment.MaxBytes && next-base <= math.MaxUint32
+}
+
+// FirstTimestamp returns the maximum timestamp (ms) of the first batch of the
+// segment that begins at base: how old the segment is. ok is false if there is none.
+func FirstTimestamp(l *Log, base int64) (timestamp int64, ok bool, err error) {
+	for _, s := range l.segments.Load().from(base) {
+		if s.BaseOffset() != base || !s.Acquire() {
+			break
+		}
+		defer s.Release()
+		h, ok, err := segment.FirstHeader(s)
+		return h.MaxTimestamp, ok && h.MaxTimestamp > segment.NoTimestamp, err
+	}
+	return 0, false, nil
 }
 
 // AdvanceStart moves the start of the log forward, durably (DeleteRecords,
@@ -43,8 +66,11 @@ func (l *Log) AdvanceStart(offset int64) error {
 	} else if offset <= b.Start {
 		return nil
 	}
+	if err := finishReplacing(l); err != nil {
+		return err
+	}
 	// The start is durable before a file goes: after a crash, whichever files are left, none is missed.
-	if err := writeCheckpoint(l.o.FS, l.o.Dir, checkpoint{start: offset, epochs: epochsFrom(l.epochs.get(), offset)}); err != nil {
+	if err := saveCheckpoint(l, offset, epochsFrom(l.epochs.get(), offset)); err != nil {
 		return err
 	}
 	l.epochs.set(epochsFrom(l.epochs.get(), offset))

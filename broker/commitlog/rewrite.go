@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/segment"
@@ -17,19 +16,35 @@ const rewriteBytes = 256 << 10
 // with fewer records (record.Builder.ResetFrom), or nothing.
 type Filter func(dst, batch []byte) ([]byte, error)
 
-// RewriteSegment replaces a sealed segment by what filter leaves of it.
-// Offsets stay what they are. The new files are written and synced beside
-// the old ones, then renamed over them; after a crash there is either the old
-// or the new segment, whole. Readers go on undisturbed.
+// RewriteSegments replaces the sealed segments that hold the offsets from base
+// up to next by one that has what filter leaves of them. Offsets stay what
+// they are. The new files are written and synced beside the old ones and then
+// take their place (see replacement); after a crash there are either the old
+// segments or the new one, whole. Readers go on undisturbed.
 //
-// compacted is remembered (SegmentInfo.Compacted). It returns the sizes before and after. A segment that is not there any more
-// is no error; the active one cannot be rewritten.
-func (l *Log) RewriteSegment(ctx context.Context, base int64, compacted bool, filter Filter) (before, after int64, err error) {
-	old := l.segments.Load().sealed(base)
-	if old == nil || !old.Acquire() {
+// compacted is remembered (SegmentInfo.Compacted). It returns the sizes before
+// and after. Segments that are not there any more are no error; the active
+// one is never rewritten. What the segments have together must fit in one (SegmentFits).
+func (l *Log) RewriteSegments(ctx context.Context, base, next int64, compacted bool, filter Filter) (before, after int64, err error) {
+	if err := finishReplacement(l); err != nil {
+		return 0, 0, err // the files of what comes next would have the names of what is unfinished
+	}
+	old := l.segments.Load().sealed(base, next)
+	held := 0
+	defer func() {
+		for _, s := range old[:held] {
+			s.Release()
+		}
+	}()
+	for _, s := range old {
+		if !s.Acquire() {
+			return 0, 0, nil
+		}
+		held++
+	}
+	if len(old) == 0 {
 		return 0, 0, nil
 	}
-	defer old.Release()
 	// The segment behind must be sure to survive, for its name says where this one ends.
 	if err := l.WaitDurable(ctx, l.end.Load()); err != nil {
 		return 0, 0, err
@@ -37,26 +52,47 @@ func (l *Log) RewriteSegment(ctx context.Context, base int64, compacted bool, fi
 	if err := l.syncDir(); err != nil {
 		return 0, 0, err
 	}
+	fresh, err := rewritten(ctx, l, old, compacted, filter)
+	if err != nil {
+		return 0, 0, fmt.Errorf("rewrite %s: %w", old[0].Path(), err)
+	}
+	if err := replace(l, old, fresh); err != nil {
+		return 0, 0, fmt.Errorf("rewrite %s: %w", old[0].Path(), err)
+	}
+	for _, s := range old {
+		before += s.SizeBytes()
+	}
+	return before, fresh.SizeBytes(), nil
+}
+
+// rewritten writes what filter leaves of the segments into a new one, which is complete and synced but for its name.
+func rewritten(ctx context.Context, l *Log, old segmentList, compacted bool, filter Filter) (*segment.Segment, error) {
 	o := l.segmentOptions()
 	o.Suffix = cleanedSuffix
+	base := old[0].BaseOffset()
 	fresh, err := segment.CreateSparse(o, base)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	if err = copyFiltered(ctx, fresh, old, filter); err == nil {
-		err = fresh.Finish(old.NextOffset(), compacted)
+	for _, s := range old {
+		if err = copyFiltered(ctx, fresh, s, filter); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = fresh.Finish(old[len(old)-1].NextOffset(), compacted)
 	}
 	if err == nil && !fresh.Complete() {
 		err = errors.New("its index was not written")
 	}
 	if err == nil {
-		err = l.swap(old, fresh)
+		err = l.o.FS.SyncDir(l.o.Dir) // the checkpoint will speak of these files
 	}
 	if err != nil {
 		fresh.Close()
-		return 0, 0, errors.Join(fmt.Errorf("rewrite %s: %w", old.Path(), err), segment.Remove(o, base))
+		return nil, errors.Join(err, segment.Remove(o, base))
 	}
-	return old.SizeBytes(), fresh.SizeBytes(), nil
+	return fresh, nil
 }
 
 func copyFiltered(ctx context.Context, dst, src *segment.Segment, filter Filter) error {
@@ -95,33 +131,6 @@ func copyFiltered(ctx context.Context, dst, src *segment.Segment, filter Filter)
 		return nil
 	}
 	return dst.AppendAsIs(out)
-}
-
-// swap puts fresh in the place of old, on disk and in the list. The steps on
-// disk are in such an order that whatever is left after a crash is a log with
-// its own indexes, or one without, which are rebuilt.
-func (l *Log) swap(old, fresh *segment.Segment) error {
-	l.metaMu.Lock()
-	defer l.metaMu.Unlock()
-	if err := l.health.usable(); err != nil {
-		return err
-	}
-	if !slices.Contains(*l.segments.Load(), old) {
-		return errors.New("the segment has left the log meanwhile")
-	}
-	if err := segment.RemoveIndexes(l.segmentOptions(), old.BaseOffset()); err != nil {
-		return err
-	}
-	if err := fresh.MoveTo(""); err != nil {
-		return err
-	}
-	l.replaceList(func(list segmentList) segmentList {
-		list[slices.Index(list, old)] = fresh
-		return list
-	})
-	l.places.forget(old)
-	old.Close()
-	return nil
 }
 
 // Scan calls each with every batch from the one that holds offset from (or the

@@ -273,7 +273,7 @@ func TestMissingSegmentIsReported(t *testing.T) {
 				mustAppend(t, l, batch(int64(i), fmt.Sprint(i)))
 			}
 			if c.Compact {
-				if _, _, err := l.RewriteSegment(t.Context(), 0, true, func(dst, _ []byte) ([]byte, error) { return dst, nil }); err != nil {
+				if _, _, err := l.RewriteSegments(t.Context(), 0, l.Segments()[0].NextOffset, true, func(dst, _ []byte) ([]byte, error) { return dst, nil }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -370,7 +370,7 @@ func TestConcurrentUse(t *testing.T) {
 	})
 	run(func() error {
 		for _, s := range l.Segments() {
-			if _, _, err := l.RewriteSegment(t.Context(), s.BaseOffset, true, func(dst, b []byte) ([]byte, error) { return append(dst, b...), nil }); err != nil && !strings.Contains(err.Error(), "left the log") {
+			if _, _, err := l.RewriteSegments(t.Context(), s.BaseOffset, s.NextOffset, true, func(dst, b []byte) ([]byte, error) { return append(dst, b...), nil }); err != nil && !strings.Contains(err.Error(), "left the log") {
 				return err
 			}
 			if _, _, _, err := l.OffsetForTimestamp(l.Bounds().End - 50); err != nil {

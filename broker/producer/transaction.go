@@ -69,6 +69,24 @@ func (s *State) Forget(logStart int64) {
 	}
 }
 
+// Retain drops the aborted transactions that ended before offset end and whose
+// markers are not among those given, in order: compaction has removed them with
+// everything else of their transactions. It reports whether there were any.
+func (s *State) Retain(end int64, markers []int64) bool {
+	gone := func(a Aborted) bool {
+		_, found := slices.BinarySearch(markers, a.Last)
+		return a.Last < end && !found
+	}
+	if !slices.ContainsFunc(s.aborted, gone) {
+		return false
+	}
+	s.aborted = slices.DeleteFunc(slices.Clone(s.aborted), gone)
+	return true
+}
+
+// Knows reports whether there is anything of a producer.
+func (s *State) Knows(producerID int64) bool { return s.producers[producerID] != nil }
+
 // Overlapping returns those of a State's aborted transactions that lie at
 // least partly between two offsets, the second exclusive.
 func Overlapping(aborted []Aborted, from, to int64) []Aborted {

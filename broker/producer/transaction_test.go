@@ -96,6 +96,28 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// What compaction has removed is forgotten; what it has kept and what lies behind it is not.
+func TestRetain(t *testing.T) {
+	s := run("1 a1 2 a2 3 a3 4 a4") // markers at 1, 3, 5, 7
+	kept := s.Aborted()
+	if s.Retain(6, []int64{1, 3, 5}) {
+		t.Error("all markers are there, yet something is forgotten")
+	}
+	if !s.Retain(6, []int64{3}) {
+		t.Error("nothing is forgotten")
+	}
+	var left []int64
+	for _, a := range s.Aborted() {
+		left = append(left, a.ProducerID)
+	}
+	if !slices.Equal(left, []int64{2, 4}) {
+		t.Errorf("left: %v", left)
+	}
+	if len(kept) != 4 || kept[0].ProducerID != 1 {
+		t.Errorf("the list that was kept has changed: %+v", kept)
+	}
+}
+
 // More producers than are remembered do not drive out an open transaction.
 func TestBoundSparesOpenTransactions(t *testing.T) {
 	s := run("1")

@@ -141,6 +141,9 @@ func (h *Header) SetDeleteHorizon(ms int64) {
 	h.Attributes |= attrDeleteHorizon
 }
 
+// ClearDeleteHorizon makes the base timestamp an ordinary one again; as with SetDeleteHorizon the batch has to be built anew.
+func (h *Header) ClearDeleteHorizon() { h.Attributes &^= attrDeleteHorizon }
+
 // putCRC computes the checksum of the batch that b is.
 func putCRC(b []byte) {
 	binary.BigEndian.PutUint32(b[posCRC:], crc32.Checksum(b[posAttributes:], castagnoli))

@@ -22,6 +22,7 @@ const (
 	timeHeaderBytes  = 16
 	fileHeaderBytes  = 16
 	markBytes        = 48
+	horizonBytes     = 12 // behind a mark whose flags say so
 	pointBytes       = 12
 	stampBytes       = 16
 )
@@ -72,12 +73,14 @@ type mark struct {
 	sealed       bool   // the segment is complete
 	sparse       bool   // offsets may be missing between batches
 	compacted    bool   // it was compacted as a whole
+	horizon      int64  // earliest delete horizon of a batch, ms, or NoTimestamp
 }
 
 const (
 	markSealed = 1 << iota
 	markSparse
 	markCompacted
+	markHorizon
 )
 
 func (m *mark) append(b []byte) []byte {
@@ -98,12 +101,20 @@ func (m *mark) append(b []byte) []byte {
 	if m.compacted {
 		flags |= markCompacted
 	}
+	if m.horizon != NoTimestamp {
+		flags |= markHorizon
+	}
 	b = binary.BigEndian.AppendUint32(b, flags)
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	if m.horizon != NoTimestamp {
+		b = binary.BigEndian.AppendUint64(b, uint64(m.horizon))
+		b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	}
+	return b
 }
 
+// parseMark reads a mark at the beginning of b, which has at least markBytes+horizonBytes.
 func parseMark(b []byte) (mark, bool) {
-	b = b[:markBytes]
 	if crc32.Checksum(b[:44], castagnoli) != binary.BigEndian.Uint32(b[44:]) {
 		return mark{}, false
 	}
@@ -118,6 +129,13 @@ func parseMark(b []byte) (mark, bool) {
 		sealed:       flags&markSealed != 0,
 		sparse:       flags&markSparse != 0,
 		compacted:    flags&markCompacted != 0,
+		horizon:      NoTimestamp,
+	}
+	if flags&markHorizon != 0 {
+		if crc32.Checksum(b[:markBytes+8], castagnoli) != binary.BigEndian.Uint32(b[markBytes+8:]) {
+			return mark{}, false
+		}
+		m.horizon = int64(binary.BigEndian.Uint64(b[markBytes:]))
 	}
 	return m, m.position >= 0 && m.next >= 0 && m.sequence > 0
 }

@@ -45,7 +45,7 @@ func (x *index) create(o Options, base int64) error {
 	x.o, x.base, x.lastStamp = o, base, math.MinInt64
 	x.headerless = true
 	x.last.next = base
-	x.last.maxTimestamp = NoTimestamp
+	x.last.maxTimestamp, x.last.horizon = NoTimestamp, NoTimestamp
 	return x.createFiles()
 }
 
@@ -197,7 +197,7 @@ func (x *index) close() error {
 // are missing or damaged and the log must be scanned.
 func (x *index) open(o Options, base int64) error {
 	x.o, x.base, x.lastStamp = o, base, math.MinInt64
-	x.last = mark{next: base, maxTimestamp: NoTimestamp}
+	x.last = mark{next: base, maxTimestamp: NoTimestamp, horizon: NoTimestamp}
 	var err error
 	for _, f := range []struct {
 		file   *vfs.File

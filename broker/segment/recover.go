@@ -60,6 +60,7 @@ func Open(o Options, base int64) (*Segment, error) {
 		setSparse(s)
 	}
 	s.compacted.Store(last.compacted)
+	s.horizon.Store(last.horizon)
 	s.verifyBelow.Store(last.position)
 	return s, nil
 }
@@ -174,6 +175,7 @@ func (s *Segment) rescan(ctx context.Context, fileBytes int64) (Recovered, error
 				break
 			}
 			s.index.note(h.BaseOffset, r.Position, h.Size(), maxTimestamp)
+			noteHorizon(s, &h)
 			next, maxTimestamp = h.LastOffset()+1, max(maxTimestamp, h.MaxTimestamp)
 			r.Batches++
 			r.Position += int64(h.Size())

@@ -85,6 +85,7 @@ type Segment struct {
 	sealed       atomic.Bool
 	sparse       atomic.Bool // offsets may be missing between batches; then each batch has an index entry
 	compacted    atomic.Bool
+	horizon      atomic.Int64 // earliest delete horizon of a batch; only of sparse segments
 
 	// verifyBelow is the position before which a read checks the checksums of
 	// batches: they were written by an earlier process, or long ago. What lies
@@ -135,6 +136,7 @@ func newSegment(o Options, base int64) *Segment {
 	s := &Segment{o: o, base: base}
 	s.next.Store(base)
 	s.maxTimestamp.Store(NoTimestamp)
+	s.horizon.Store(NoTimestamp)
 	s.refs.Store(1)
 	return s
 }
@@ -153,6 +155,19 @@ func (s *Segment) MaxTimestamp() int64 { return s.maxTimestamp.Load() }
 
 // Compacted is what was said to Finish.
 func (s *Segment) Compacted() bool { return s.compacted.Load() }
+
+// DeleteHorizon is the earliest time (ms) that a batch names as the end of its
+// tombstones' stay (KIP-534), or NoTimestamp.
+func DeleteHorizon(s *Segment) int64 { return s.horizon.Load() }
+
+// noteHorizon takes down the delete horizon of a batch, which only compaction gives.
+func noteHorizon(s *Segment, h *record.Header) {
+	if horizon, ok := h.DeleteHorizon(); ok && s.sparse.Load() {
+		if known := s.horizon.Load(); known == NoTimestamp || horizon < known {
+			s.horizon.Store(horizon)
+		}
+	}
+}
 
 // Sparse reports whether offsets may be missing between batches.
 func (s *Segment) Sparse() bool { return s.sparse.Load() }
@@ -224,6 +239,7 @@ func (s *Segment) write(batches []byte, at, next int64) error {
 		}
 		s.index.note(h.BaseOffset, position, h.Size(), maxTimestamp)
 		maxTimestamp = max(maxTimestamp, h.MaxTimestamp)
+		noteHorizon(s, &h)
 		position += int64(h.Size())
 		b = b[h.Size():]
 	}
@@ -251,7 +267,7 @@ func (s *Segment) Sync() error {
 	m := s.index.snapshot(func() mark {
 		return mark{position: s.size.Load(), next: s.next.Load(), maxTimestamp: s.maxTimestamp.Load()}
 	})
-	m.sealed, m.sparse, m.compacted = sealed, s.sparse.Load(), s.compacted.Load()
+	m.sealed, m.sparse, m.compacted, m.horizon = sealed, s.sparse.Load(), s.compacted.Load(), s.horizon.Load()
 	if s.index.upToDate(m) {
 		return nil
 	}
@@ -300,21 +316,29 @@ func (s *Segment) Release() {
 // as soon as nobody reads them. Nothing is synced.
 func (s *Segment) Close() { s.Release() }
 
-// MoveTo gives the files of a segment that was finished another suffix, the
-// log first, durably: without its indexes a log is whole, without its log an
-// index is not. It is called before others see the segment.
+// MoveTo gives the files of a segment that was finished another suffix: see
+// Move. Afterwards the segment goes by the new names.
 func (s *Segment) MoveTo(suffix string) error {
+	if err := Move(s.o, s.base, suffix); err != nil {
+		return err
+	}
+	s.o.Suffix, s.index.o.Suffix = suffix, suffix
+	return nil
+}
+
+// Move gives the files of a segment another suffix than o.Suffix, the log
+// first, durably: without its indexes a log is whole, without its log an index
+// is not. Missing files are passed over, so that it can be repeated.
+func Move(o Options, base int64, suffix string) error {
 	for _, file := range []string{LogSuffix, IndexSuffix, TimeIndexSuffix} {
-		from := s.o.path(s.base, file)
-		to := Options{Dir: s.o.Dir, Suffix: suffix}.path(s.base, file)
-		if err := s.o.FS.Rename(from, to); err != nil {
+		to := Options{Dir: o.Dir, Suffix: suffix}.path(base, file)
+		if err := o.FS.Rename(o.path(base, file), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+		if err := o.FS.SyncDir(o.Dir); err != nil {
 			return err
 		}
 	}
-	s.o.Suffix, s.index.o.Suffix = suffix, suffix
 	return nil
 }
 

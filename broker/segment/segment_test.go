@@ -419,51 +419,61 @@ func TestReadersKeepFilesOpen(t *testing.T) {
 	}
 }
 
-// FuzzIndexFiles opens a good log beside any index files: it reads as it should, or says why not.
-func FuzzIndexFiles(f *testing.F) {
-	mem := newMem(f)
-	sealedSegment(f, options(mem), 0, 10, 20, 30, 40).Close()
-	index := fileBytes(f, mem, filepath.Join(dir, FileName(0, IndexSuffix)))
-	times := fileBytes(f, mem, filepath.Join(dir, FileName(0, TimeIndexSuffix)))
-	f.Add(index, times)
-	f.Add(index[:indexHeaderBytes], times[:timeHeaderBytes])
-	f.Add([]byte{}, []byte{})
-	f.Fuzz(func(t *testing.T, index, times []byte) {
-		left := mem.Clone()
-		for suffix, content := range map[string][]byte{IndexSuffix: index, TimeIndexSuffix: times} {
-			file, err := left.Create(filepath.Join(dir, FileName(0, suffix)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			file.WriteAt(content, 0)
-		}
-		s, err := Open(options(left), 0)
+// TestDeleteHorizonIsKept: the mark tells of tombstones that are to go, and a damaged mark does not count.
+func TestDeleteHorizonIsKept(t *testing.T) {
+	mem := newMem(t)
+	s, err := CreateSparse(options(mem), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, horizon := range []int64{500, 400, 600} {
+		var b record.Builder
+		b.Reset(nil, record.None)
+		b.Append(1, []byte("k"), nil, nil, 0)
+		plain := b.Finish()
+		h, err := record.ParseHeader(plain)
 		if err != nil {
-			if !errors.Is(err, ErrVersion) && !errors.Is(err, ErrCorrupt) {
-				t.Fatalf("error of no family: %v", err)
-			}
-			return
+			t.Fatal(err)
 		}
-		defer s.Close()
-		if !s.Complete() {
-			if _, err := s.Recover(t.Context(), true); err != nil {
-				if !errors.Is(err, ErrCorrupt) {
-					t.Fatal(err)
-				}
-				return
-			}
+		h.BaseOffset = int64(i)
+		h.SetDeleteHorizon(horizon)
+		b.ResetFrom(nil, h)
+		b.AppendAt(&record.Record{Offset: int64(i), Timestamp: 1, Key: []byte("k")})
+		if err := s.AppendAsIs(b.Finish()); err != nil {
+			t.Fatal(err)
 		}
-		for offset := range int64(4) {
-			if b, _, err := s.Read(nil, offset, 1, 4, Place{}); err != nil {
-				if !errors.Is(err, ErrCorrupt) {
-					t.Fatal(err)
-				}
-			} else if h, _ := record.ParsePrefix(b); len(b) > 0 && h.BaseOffset != offset {
-				t.Fatalf("read at %d gives %d", offset, h.BaseOffset)
-			}
-			if _, _, _, err := s.OffsetForTimestamp(offset*10, 0); err != nil && !errors.Is(err, ErrCorrupt) {
-				t.Fatal(err)
-			}
+	}
+	if err := s.Finish(3, true); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	reopened := func() *Segment {
+		o := options(mem)
+		o.Sparse = true
+		s, err := Open(o, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		return s
+	}
+	s = reopened()
+	if DeleteHorizon(s) != 400 || !s.Complete() {
+		t.Fatalf("horizon %d, complete %v", DeleteHorizon(s), s.Complete())
+	}
+	s.Close()
+	index, err := mem.Open(filepath.Join(dir, FileName(0, IndexSuffix)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := index.WriteAt([]byte{0xff}, markPositions[1]+markBytes+3); err != nil {
+		t.Fatal(err)
+	}
+	s = reopened()
+	defer s.Close()
+	if s.Complete() {
+		t.Fatal("a damaged mark counts")
+	}
+	if _, err := s.Recover(t.Context(), true); err != nil || DeleteHorizon(s) != 400 {
+		t.Fatalf("horizon %d after recovery, %v", DeleteHorizon(s), err)
+	}
 }

@@ -15,13 +15,15 @@ import (
 
 // Names of topic configs that more than one place needs, as Kafka spells them.
 const (
-	ConfigCleanupPolicy   = "cleanup.policy"
-	ConfigCompressionType = "compression.type"
-	ConfigMaxMessageBytes = "max.message.bytes"
-	ConfigTimestampType   = "message.timestamp.type"
-	ConfigRetentionBytes  = "retention.bytes"
-	ConfigRetentionMillis = "retention.ms"
-	ConfigSegmentBytes    = "segment.bytes"
+	ConfigCleanupPolicy    = "cleanup.policy"
+	ConfigCompressionType  = "compression.type"
+	ConfigMaxCompactionLag = "max.compaction.lag.ms"
+	ConfigMaxMessageBytes  = "max.message.bytes"
+	ConfigMinCompactionLag = "min.compaction.lag.ms"
+	ConfigTimestampType    = "message.timestamp.type"
+	ConfigRetentionBytes   = "retention.bytes"
+	ConfigRetentionMillis  = "retention.ms"
+	ConfigSegmentBytes     = "segment.bytes"
 )
 
 // ConfigType is the type of a config's value, for tools that describe configs.
@@ -96,8 +98,14 @@ func retentionDefs() []ConfigDef {
 			func(s *settings, v string) { s.log.DeleteDelay = notZero(millis(v)) }),
 		long("delete.retention.ms", "86400000", 0, "How long compaction keeps a tombstone.",
 			func(s *settings, v string) { s.log.TombstoneAge = notZero(millis(v)) }),
-		long("min.compaction.lag.ms", "0", 0, "Age below which a record is not compacted.",
+		long(ConfigMinCompactionLag, "0", 0, "Age below which a record is not compacted.",
 			func(s *settings, v string) { s.log.MinCompactionLag = millis(v) }),
+		long(ConfigMaxCompactionLag, "9223372036854775807", 1, "Age at which a record is compacted at the latest, whatever share of the log is dirty.",
+			func(s *settings, v string) {
+				if s.log.MaxCompactionLag = millis(v); s.log.MaxCompactionLag == math.MaxInt64 {
+					s.log.MaxCompactionLag = 0 // no limit
+				}
+			}),
 		{Name: "min.cleanable.dirty.ratio", Type: TypeDouble, Default: "0.5",
 			Doc:   "Share of uncompacted bytes at which a log is compacted.",
 			apply: func(s *settings, v string) { s.log.MinDirtyRatio = ratio(v) }},
@@ -149,7 +157,6 @@ func inertDefs() []ConfigDef {
 		boolean("preallocate", "The log decides by itself; no effect."),
 		integer("segment.index.bytes", "10485760", 4, "Indexes grow as they need; no effect."),
 		long("segment.jitter.ms", "0", 0, math.MaxInt64, "No effect."),
-		long("max.compaction.lag.ms", never, 1, math.MaxInt64, "No effect."),
 		boolean("remote.storage.enable", tiered),
 		boolean("remote.log.copy.disable", tiered),
 		boolean("remote.log.delete.on.disable", tiered),
@@ -188,6 +195,11 @@ func (t *configTable) validate(configs map[string]string) error {
 		if err := d.check(configs[name]); err != nil {
 			return err
 		}
+	}
+	least, _ := t.value(configs, ConfigMinCompactionLag)
+	most, _ := t.value(configs, ConfigMaxCompactionLag)
+	if number(least) > number(most) {
+		return fmt.Errorf("%w: %s=%s is more than %s=%s", ErrInvalidConfig, ConfigMinCompactionLag, least, ConfigMaxCompactionLag, most)
 	}
 	return nil
 }

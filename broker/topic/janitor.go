@@ -36,7 +36,8 @@ func (j *janitor) start(t *Topics) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				t.clean(ctx, c)
+				for t.clean(ctx, c) {
+				}
 			}
 		}
 	})
@@ -47,16 +48,21 @@ func (j *janitor) stop() {
 	j.done.Wait()
 }
 
-// clean is one round. A log that fails does not keep the others from being cleaned.
-func (t *Topics) clean(ctx context.Context, c *cleaner.Cleaner) {
+// clean is one round; more says that a log has not had its turn to the end. A
+// log that fails does not keep the others from being cleaned.
+func (t *Topics) clean(ctx context.Context, c *cleaner.Cleaner) (more bool) {
 	now := time.Now()
 	for _, p := range t.allPartitions() {
 		if ctx.Err() != nil {
-			return
+			return false
 		}
 		start := p.log.Bounds().Start
-		_, err := c.Clean(ctx, p.log)
+		r, err := c.Clean(ctx, p.log, p.knowsProducer)
 		t.logCleaning(ctx, p.log, err)
+		more = more || r.More && err == nil
+		if r.Compacted > 0 {
+			p.retainAborted(r.Compacted, r.AbortMarkers)
+		}
 		if p.log.Bounds().Start != start {
 			p.waiters.wake()
 		}
@@ -65,8 +71,9 @@ func (t *Topics) clean(ctx context.Context, c *cleaner.Cleaner) {
 			t.logger.Warn("snapshot of producers was not written; an unclean stop would take longer to recover from", "error", err)
 		}
 	}
-	_, err := c.Clean(ctx, t.meta.Log())
+	_, err := c.Clean(ctx, t.meta.Log(), nil)
 	t.logCleaning(ctx, t.meta.Log(), err)
+	return more
 }
 
 func (t *Topics) logCleaning(ctx context.Context, l *commitlog.Log, err error) {

@@ -30,6 +30,7 @@ type producers struct {
 	state  *producer.State
 	saved  int64 // end of the state in the snapshot file
 	behind int64 // bytes appended since
+	pruned bool  // what was taken out of the state is still in the snapshot file
 }
 
 // openProducers restores the state: the snapshot, if it fits the log, then what lies behind it.
@@ -157,13 +158,15 @@ func (p *Partition) saveProducers(always bool) error {
 	p.appending.Lock()
 	defer p.appending.Unlock()
 	end := p.producers.state.End()
-	if p.deleted.Load() || end == p.producers.saved || end == 0 || (!always && p.producers.behind < snapshotEveryBytes) {
+	old := end == p.producers.saved || (!always && p.producers.behind < snapshotEveryBytes)
+	if p.deleted.Load() || end == 0 || old && !p.producers.pruned {
 		return nil
 	}
 	p.producers.behind = 0
 	if err := p.producers.save(p.producers.state.AppendSnapshot(nil), end); err != nil {
 		return fmt.Errorf("save producers of %s-%d: %w", p.topic, p.index, err)
 	}
+	p.producers.pruned = false
 	return nil
 }
 
@@ -175,4 +178,21 @@ func (p *Partition) expireProducers(now time.Time) {
 	p.producers.state.Expire(now.Add(-producer.Expiration))
 	p.producers.state.Forget(p.log.Bounds().Start)
 	p.transactions.publish(p.producers.state)
+}
+
+// knowsProducer reports whether a producer has not been forgotten.
+func (p *Partition) knowsProducer(id int64) bool {
+	p.appending.Lock()
+	defer p.appending.Unlock()
+	return p.producers.state.Knows(id)
+}
+
+// retainAborted forgets the aborted transactions of which compaction has left nothing before offset end.
+func (p *Partition) retainAborted(end int64, markers []int64) {
+	p.appending.Lock()
+	defer p.appending.Unlock()
+	if p.producers.state.Retain(end, markers) {
+		p.producers.pruned = true
+		p.transactions.publish(p.producers.state)
+	}
 }

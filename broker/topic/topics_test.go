@@ -86,6 +86,7 @@ func TestConfigs(t *testing.T) {
 		{"min.cleanable.dirty.ratio", "0", true}, {"min.cleanable.dirty.ratio", "1.1", false}, {"min.cleanable.dirty.ratio", "NaN", false},
 		{"message.timestamp.type", "LogAppendTime", true}, {"message.timestamp.type", "logappendtime", false},
 		{"preallocate", "true", true}, {"preallocate", "yes", false},
+		{"max.compaction.lag.ms", "1", true}, {"max.compaction.lag.ms", "0", false}, {"min.compaction.lag.ms", "9223372036854775807", true},
 		{"min.insync.replicas", "2", true}, {"segment.index.bytes", "52428800", true}, {"leader.replication.throttled.replicas", "0:1", true},
 		{"retention", "1", false}, {"", "1", false},
 	} {
@@ -114,6 +115,10 @@ func TestConfigs(t *testing.T) {
 	if c := s.log; c.RetentionAge > time.Millisecond || c.TombstoneAge > time.Millisecond || c.DeleteDelay > time.Millisecond || c.MinDirtyRatio > 1e-9 ||
 		c.RetentionAge == 0 || c.TombstoneAge == 0 || c.DeleteDelay == 0 || c.MinDirtyRatio == 0 {
 		t.Errorf("zeros became %+v", c)
+	}
+	lags := map[string]string{ConfigMinCompactionLag: "1000", ConfigMaxCompactionLag: "999"}
+	if _, err := newConfigTable(lags); !errors.Is(err, ErrInvalidConfig) {
+		t.Errorf("%v: %v", lags, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/producer"
@@ -165,4 +166,48 @@ func TestExpirationSparesOpenTransactions(t *testing.T) {
 	if got := p.Offsets().LastStable; got != 3 {
 		t.Errorf("last stable offset %d before the log start", got)
 	}
+}
+
+// TestCompactionForgetsAborted: the aborted transactions of a compacted partition do not pile up, nor come back with a restart.
+func TestCompactionForgetsAborted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		topics := open(t, mem)
+		configs := map[string]string{"cleanup.policy": "compact", "segment.ms": "1", "min.cleanable.dirty.ratio": "0", "delete.retention.ms": "60000"}
+		if _, err := topics.Create(t.Context(), "c", 1, configs); err != nil {
+			t.Fatal(err)
+		}
+		p, err := topics.Partition("c", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sequences := map[int64]int32{}
+		for range 20 {
+			act(t, p, sequences, "1")
+			act(t, p, sequences, "a1")
+		}
+		time.Sleep(time.Second)
+		act(t, p, sequences, ".") // rolls
+		time.Sleep(time.Minute)
+		if n := len(*p.transactions.aborted.Load()); n != 20 {
+			t.Fatalf("%d aborted transactions are known while their markers are there", n)
+		}
+		time.Sleep(5 * time.Minute)
+		if n := len(*p.transactions.aborted.Load()); n != 1 { // its emptied batch has the last sequence number
+			t.Fatalf("%d aborted transactions are known", n)
+		}
+		if err := topics.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		topics = open(t, mem)
+		if p, err = topics.Partition("c", 0); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(*p.transactions.aborted.Load()); n != 1 {
+			t.Fatalf("%d aborted transactions are known after a restart", n)
+		}
+		if err := topics.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
