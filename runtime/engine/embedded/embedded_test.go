@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/coord/txn"
@@ -104,16 +105,98 @@ func contract(t *testing.T, delivery engine.Delivery) {
 	enginetest.RunInBubble(t, func(t *testing.T) enginetest.Subject {
 		l := openLog(t, vfs.NewMem(), "data")
 		t.Cleanup(func() { l.close(t) })
-		return enginetest.Subject{
-			Engine:  l.engine,
-			Produce: l.produce,
-			Grow: func(tb testing.TB, name string, partitions int) {
-				if err := l.topics.AddPartitions(context.Background(), name, partitions); err != nil {
-					tb.Fatal(err)
-				}
-			},
-			Delivery:         delivery,
-			RebalanceTimeout: l.engine.(*embedded).rejoin,
-		}
+		return l.subject(delivery)
 	})
+}
+
+func (l *log) subject(delivery engine.Delivery) enginetest.Subject {
+	return enginetest.Subject{
+		Engine:  l.engine,
+		Produce: l.produce,
+		Grow: func(tb testing.TB, name string, partitions int) {
+			if err := l.topics.AddPartitions(context.Background(), name, partitions); err != nil {
+				tb.Fatal(err)
+			}
+		},
+		Delivery:         delivery,
+		RebalanceTimeout: l.engine.(*embedded).rejoin,
+		Another:          func(testing.TB) engine.Engine { return New(l.topics, l.groups, l.txns, Options{}) },
+		ReadUncommitted:  l.uncommitted,
+		Transaction:      l.foreign,
+		TakeOver:         func(tb testing.TB, id string) { l.takeOver(tb, id) },
+		Expel:            l.expel,
+	}
+}
+
+// uncommitted reads whatever is in a partition.
+func (l *log) uncommitted(tb testing.TB, name string, partition int32) (records []engine.Record) {
+	tb.Helper()
+	p, err := l.topics.Partition(name, partition)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for at, end := p.Offsets().LogStart, p.Offsets().LogEnd; at < end; {
+		var f fetch
+		if f.raw, err = p.Read(nil, topic.ReadOptions{Offset: at, MaxBytes: 1 << 20}); err == nil {
+			err = f.load(at, 1<<20)
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for i := range f.records {
+			records = append(records, viewOf(&f.records[i]))
+		}
+		at = f.next
+	}
+	return records
+}
+
+func (l *log) takeOver(tb testing.TB, id string) txn.Producer {
+	tb.Helper()
+	p, err := l.txns.InitProducer(context.Background(), id, txn.NoProducer, time.Minute)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// foreign is a producer with a transaction, as it would come through the network.
+func (l *log) foreign(tb testing.TB, name string, partition int32, records []engine.Record) (end func(commit bool)) {
+	tb.Helper()
+	id := "foreign-" + string(records[0].Value)
+	p := l.takeOver(tb, id)
+	to, err := l.topics.Partition(name, partition)
+	if err == nil {
+		_, err = l.txns.Add(id, p, txn.V2, txn.Partition{Topic: name, Partition: partition})
+	}
+	if err == nil {
+		var b record.Builder
+		b.Reset(nil, record.None)
+		b.SetProducer(p.ID, p.Epoch, 0, true)
+		for _, r := range records {
+			b.Append(r.Timestamp, r.Key, r.Value, nil, 0)
+		}
+		_, err = to.Append(context.Background(), b.Finish(), topic.FromTransaction)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return func(commit bool) {
+		if _, err := l.txns.End(context.Background(), id, p, commit, txn.V2); err != nil {
+			tb.Error(err)
+		}
+	}
+}
+
+func (l *log) expel(tb testing.TB, name string) {
+	tb.Helper()
+	d, err := l.groups.Describe(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, m := range d.Members {
+		if err := l.groups.Leave(context.Background(), group.Identity{Group: name, MemberID: m.MemberID, Generation: -1}, "expelled"); err != nil {
+			tb.Error(err)
+		}
+	}
 }

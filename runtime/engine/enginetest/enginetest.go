@@ -30,6 +30,21 @@ type Subject struct {
 	RebalanceTimeout time.Duration
 	// Delivery is what the sessions of the tests are opened with.
 	Delivery engine.Delivery
+
+	// What follows is what a client of any log can do; nil skips the tests that need it.
+
+	// Another opens one more engine over the same log, as another process would. The test's cleanup closes it.
+	Another func(t testing.TB) engine.Engine
+	// ReadUncommitted returns the records of a partition, those of open and aborted transactions among them.
+	ReadUncommitted func(t testing.TB, topic string, partition int32) []engine.Record
+	// Transaction writes records in a transaction of an ordinary producer, which is open until end is called.
+	Transaction func(t testing.TB, topic string, partition int32, records []engine.Record) (end func(commit bool))
+	// TakeOver initializes another producer with a transactional id (InitProducerId), which fences the one that has it.
+	TakeOver func(t testing.TB, transactionalID string)
+	// Expel removes the present members from a group behind their backs, as if they had been silent for too long.
+	Expel func(t testing.TB, group string)
+	// Cut breaks the engine's connections and keeps them from being made again until mend is called.
+	Cut func(t testing.TB) (mend func())
 }
 
 // deadline bounds every test; it is far longer than anything takes.
@@ -47,7 +62,8 @@ func RunInBubble(t *testing.T, open func(t *testing.T) Subject) {
 }
 
 func run(t *testing.T, open func(t *testing.T) Subject, around func(*testing.T, func(*testing.T))) {
-	for _, group := range [][]test{positionTests(), pollTests(), outputTests(), memberTests(), topicTests()} {
+	for _, group := range [][]test{positionTests(), pollTests(), outputTests(), memberTests(), topicTests(),
+		transactionTests(), fencingTests(), committedTests(), updateTests()} {
 		for _, test := range group {
 			around := around
 			if test.outside {
@@ -57,7 +73,11 @@ func run(t *testing.T, open func(t *testing.T) Subject, around func(*testing.T, 
 				around(t, func(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), deadline)
 					defer cancel()
-					test.run(&env{T: t, ctx: ctx, Subject: open(t), outputs: []string{"out"}})
+					e := &env{T: t, ctx: ctx, Subject: open(t), outputs: []string{"out"}}
+					if test.exactlyOnce && e.Delivery != engine.ExactlyOnce {
+						e.Skip("at least once")
+					}
+					test.run(e)
 				})
 			})
 		}
@@ -70,6 +90,8 @@ type test struct {
 	// outside keeps the test out of bubbles: zstd's pooled decoders hold
 	// channels, and a bubble's channel must not leave it.
 	outside bool
+	// exactlyOnce: the test is about transactions.
+	exactlyOnce bool
 }
 
 // env is what a test works with.
