@@ -6,6 +6,7 @@ import (
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/demo"
 	"github.com/millstream-io/millstream/cli/deployment"
+	"github.com/millstream-io/millstream/cli/dlq"
 	"github.com/millstream-io/millstream/cli/group"
 	"github.com/millstream-io/millstream/cli/plugin"
 	"github.com/millstream-io/millstream/cli/records"
@@ -32,6 +33,7 @@ func New(env *command.Env, built string) *command.App {
 		deployment.NewPause(env),
 		deployment.NewResume(env),
 		deployment.NewDelete(env),
+		dlq.New(env),
 		topic.New(env),
 		records.NewProduce(env),
 		records.NewConsume(env),

@@ -17,8 +17,11 @@ func keepGroups(r *Runtime) {
 	defer ticker.Stop()
 	for {
 		for _, d := range r.all() {
-			if err := r.engine.KeepGroup(r.ctx, deploy.GroupName(d.name)); err != nil && r.ctx.Err() == nil {
-				r.logger.Warn("the offsets of a deployment were not kept from expiring", "deployment", d.name, "error", err)
+			// The second has the marks of which dead letters were retried.
+			for _, group := range []string{deploy.GroupName(d.name), deploy.DeadLetterTopic(d.name)} {
+				if err := r.engine.KeepGroup(r.ctx, group); err != nil && r.ctx.Err() == nil {
+					r.logger.Warn("the offsets of a group were not kept from expiring", "deployment", d.name, "group", group, "error", err)
+				}
 			}
 		}
 		select {

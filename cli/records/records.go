@@ -56,6 +56,9 @@ func newDocument(r *kgo.Record) *document {
 	return d
 }
 
+// Document is a record as consume --json prints it.
+func Document(r *kgo.Record) any { return newDocument(r) }
+
 // text gives bytes as a JSON string, or in base64 when a JSON string could not hold them.
 func text(b []byte) (plain *string, encoded string) {
 	if b == nil {

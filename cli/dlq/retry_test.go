@@ -1,0 +1,153 @@
+package dlq
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/millstream-io/millstream/broker"
+	"github.com/millstream-io/millstream/broker/brokertest"
+	"github.com/millstream-io/millstream/cli/command"
+	"github.com/millstream-io/millstream/cli/connect"
+	"github.com/millstream-io/millstream/cli/stream"
+	"github.com/millstream-io/millstream/runtime/deadletter"
+	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+type cluster struct {
+	t       *testing.T
+	brokers connect.Brokers
+	client  *kgo.Client
+}
+
+func newCluster(t *testing.T, topics ...string) *cluster {
+	t.Helper()
+	_, address := brokertest.Serve(t, broker.Options{})
+	c := &cluster{t: t, brokers: connect.Brokers{Addresses: address}}
+	var err error
+	c.client, err = c.brokers.Open(t.Context(), append(stream.Options(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	c.ok(err)
+	t.Cleanup(c.client.Close)
+	for _, topic := range topics {
+		_, err := kadm.NewClient(c.client).CreateTopics(t.Context(), 2, 1, nil, topic)
+		c.ok(err)
+	}
+	return c
+}
+
+func (c *cluster) ok(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) produce(topic string, partition int32, r engine.Record) {
+	c.t.Helper()
+	out := &kgo.Record{Topic: topic, Partition: partition, Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		out.Headers = append(out.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
+	}
+	c.ok(c.client.ProduceSync(c.t.Context(), out).FirstErr())
+}
+
+func (c *cluster) read(topic string) []*kgo.Record {
+	c.t.Helper()
+	var out []*kgo.Record
+	c.ok(stream.Read(c.t.Context(), c.client, stream.Request{Topic: topic, Partition: stream.AllPartitions}, func(r *kgo.Record) error {
+		out = append(out, cloned(r))
+		return nil
+	}))
+	return out
+}
+
+// retry runs the command as a process would.
+func (c *cluster) retry(ctx context.Context, args ...string) (string, error) {
+	var out, notes bytes.Buffer
+	env := &command.Env{In: strings.NewReader(""), Out: &out, Err: &notes, Getenv: func(string) string { return "" }}
+	app := command.NewApp(env, "", New(env))
+	err := app.Run(ctx, append([]string{"dlq", "retry", "d", "--brokers", c.brokers.Addresses}, args...))
+	return out.String() + notes.String(), err
+}
+
+var source = deadletter.Source{Deployment: "d", Module: "sha256:ab"}
+
+// TestRetriesAtOnceSendEachLetterOnce has several retries fence each other off; those that lose say so and are started again.
+func TestRetriesAtOnceSendEachLetterOnce(t *testing.T) {
+	c := newCluster(t, "in", "d.dlq")
+	const letters = 300
+	for i := range letters {
+		from := engine.TopicPartition{Topic: "in", Partition: int32(i % 2)}
+		r := engine.Record{Offset: int64(i), Key: []byte(strconv.Itoa(i)), Value: []byte("v")}
+		c.produce("d.dlq", int32(i%2), source.Envelope(from, r, deadletter.Failure{Kind: deadletter.KindReject, Reason: "no"}))
+	}
+	var running sync.WaitGroup
+	for range 4 {
+		running.Go(func() {
+			for range 20 {
+				if _, err := c.retry(t.Context()); err == nil {
+					return
+				}
+			}
+			t.Error("a retry does not get through in 20 attempts")
+		})
+	}
+	running.Wait()
+	seen := map[string]int{}
+	for _, r := range c.read("in") {
+		seen[string(r.Key)]++
+		if i, _ := strconv.Atoi(string(r.Key)); int32(i%2) != r.Partition {
+			t.Errorf("record %s went to partition %d", r.Key, r.Partition)
+		}
+	}
+	for i := range letters {
+		if n := seen[strconv.Itoa(i)]; n != 1 {
+			t.Errorf("record %d was sent %d times", i, n)
+		}
+	}
+}
+
+func TestCutLettersAreTakenFromTheirSource(t *testing.T) {
+	c := newCluster(t, "in", "d.dlq")
+	from := engine.TopicPartition{Topic: "in", Partition: 1}
+	whole := engine.Record{Key: []byte("k"), Value: []byte("a long value"), Headers: []engine.Header{{Name: "own", Value: []byte("1")}}}
+	c.produce("in", 1, whole)
+	c.produce("d.dlq", 0, source.Cut(from, whole, deadletter.Failure{Kind: deadletter.KindTooLarge}))
+	if out, err := c.retry(t.Context()); err != nil {
+		t.Fatal(err, out)
+	}
+	again := c.read("in")[1]
+	if string(again.Value) != "a long value" || string(again.Headers[0].Value) != "1" || string(again.Headers[1].Value) != "d.dlq/0@0" {
+		t.Errorf("sent %s with %v", again.Value, again.Headers)
+	}
+
+	// What lies there now is another record: the letter stays.
+	other := whole
+	other.Value = []byte("another")
+	other.Offset = 1
+	c.produce("d.dlq", 0, source.Cut(from, other, deadletter.Failure{Kind: deadletter.KindTooLarge}))
+	out, err := c.retry(t.Context())
+	if err == nil || !strings.Contains(out, "another record") {
+		t.Errorf("got %v, %s", err, out)
+	}
+	if n := len(c.read("in")); n != 2 {
+		t.Errorf("the source has %d records, want 2", n)
+	}
+}
