@@ -48,14 +48,23 @@ type copier struct {
 	from flatCopy
 }
 
-// step copies one fetch and returns its records.
+// step copies one fetch, commits and returns its records.
 func (c *copier) step(ctx context.Context, maxBytes int) (int, error) {
-	f, err := c.s.Poll(ctx, maxBytes)
+	f, err := c.fill(ctx, maxBytes)
 	if err != nil {
 		return 0, err
 	}
+	return f.Len(), c.s.Commit(ctx, f.NextOffset(f.Len()-1))
+}
+
+// fill copies one fetch without committing it.
+func (c *copier) fill(ctx context.Context, maxBytes int) (engine.Fetch, error) {
+	f, err := c.s.Poll(ctx, maxBytes)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.s.Begin([]string{"out"}); err != nil {
-		return 0, err
+		return nil, err
 	}
 	for first := 0; first < f.Len(); {
 		size, n, need := f.Encode(c.area, first, f.Len())
@@ -65,11 +74,11 @@ func (c *copier) step(ctx context.Context, maxBytes int) (int, error) {
 		}
 		c.from.rest, c.from.input = c.area[:size], first
 		if err := c.s.Produce(ctx, &c.from); err != nil {
-			return 0, err
+			return nil, err
 		}
 		first += n
 	}
-	return f.Len(), c.s.Commit(ctx, f.NextOffset(f.Len()-1))
+	return f, nil
 }
 
 // startCopy fills topic "in" with batches of about 100 KiB and joins.

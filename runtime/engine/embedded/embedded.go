@@ -67,8 +67,9 @@ type embedded struct {
 	log     *slog.Logger
 	session time.Duration
 	rejoin  time.Duration
-	// transaction is the timeout of transactions.
+	// transaction is the timeout of transactions, and ahead how many bytes of one are collected.
 	transaction time.Duration
+	ahead       int
 	// spread chooses the partition of records without a key that Append writes.
 	spread atomic.Uint32
 	// updating is held by who updates a topic.
@@ -84,6 +85,7 @@ func New(topics *topic.Topics, groups *group.Coordinator, txns *txn.Coordinator,
 		rejoin:  cmp.Or(o.RebalanceTimeout, 60*time.Second),
 
 		transaction: cmp.Or(o.TransactionTimeout, 5*time.Minute),
+		ahead:       aheadBytes,
 	}
 }
 

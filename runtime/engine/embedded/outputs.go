@@ -22,8 +22,8 @@ const (
 	// aheadBytes is how much a transaction collects for a partition before it is written ahead:
 	// enough for an append to cost little, and little enough to be still in the cache of its core.
 	aheadBytes = 256 << 10
-	// bufferedBytes is how much it collects for all its partitions.
-	bufferedBytes = 4 << 20
+	// aheadOfAll is how many times that it collects for all its partitions.
+	aheadOfAll = 16
 	// recordOverheadBytes is the most that a record's own lengths and deltas take in a batch.
 	recordOverheadBytes = 64
 )
@@ -188,8 +188,8 @@ func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp 
 func (o *outputs) build(ctx context.Context, t *outputTopic, p *outputPartition, timestamp int64, key, value []byte, headerCount, bytes int) error {
 	limit := min(batchBytes, t.maxMessageBytes)
 	if o.txn != nil {
-		limit = min(aheadBytes, limit)
-		if o.buffered > bufferedBytes {
+		limit = min(o.txn.aheadBytes, limit)
+		if o.buffered > aheadOfAll*o.txn.aheadBytes {
 			if err := o.write(ctx); err != nil {
 				return err
 			}
@@ -197,7 +197,7 @@ func (o *outputs) build(ctx context.Context, t *outputTopic, p *outputPartition,
 	}
 	if p.building && p.builder.SizeBytes()+bytes > limit {
 		p.finish()
-		if o.txn != nil && len(p.buffer)+bytes > aheadBytes {
+		if o.txn != nil && len(p.buffer)+bytes > o.txn.aheadBytes {
 			if err := o.writeAhead(ctx, p); err != nil {
 				return err
 			}

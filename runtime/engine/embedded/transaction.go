@@ -14,18 +14,20 @@ import (
 // open. The coordinator hears of a transaction with the first write; until then there
 // is nothing to commit or to abort.
 type transaction struct {
-	txns     *txn.Coordinator
-	id       string
-	timeout  time.Duration
-	producer txn.Producer
-	open     bool // something may have been written
-	lost     bool // the producer is not in force any more: init comes first
+	txns    *txn.Coordinator
+	id      string
+	timeout time.Duration
+	// aheadBytes is what outputs collect for a partition before they write it.
+	aheadBytes int
+	producer   txn.Producer
+	open       bool // something may have been written
+	lost       bool // the producer is not in force any more: init comes first
 
 	joining []txn.Partition
 }
 
 func newTransaction(e *embedded, id string) *transaction {
-	return &transaction{txns: e.txns, id: id, timeout: e.transaction, producer: txn.NoProducer, lost: true}
+	return &transaction{txns: e.txns, id: id, timeout: e.transaction, aheadBytes: e.ahead, producer: txn.NoProducer, lost: true}
 }
 
 // init becomes the producer of the transactional id: whoever had it is fenced,

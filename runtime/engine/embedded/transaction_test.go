@@ -1,8 +1,11 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
 	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/sdk/abi"
 )
 
 // A session is shown no record of a transaction that is open or was aborted.
@@ -74,6 +78,99 @@ func TestSessionReadsCommitted(t *testing.T) {
 			if got := seen(); len(got) != len(c.want) || len(got) > 0 && got[0] != c.want[0] {
 				t.Errorf("seen %q, want %q", got, c.want)
 			}
+		}
+	})
+}
+
+// TestTransactionTimesOut: a batch that takes too long is aborted, said to be so, and can be done again.
+func TestTransactionTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		l, s, m := oneSession(t, vfs.NewMem(), engine.ExactlyOnce)
+		defer l.close(t)
+		defer m.Leave(ctx)
+		l.engine.(*embedded).ahead = 100
+		s.(*session).txn.aheadBytes = 100
+		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
+		produce := func(values ...string) error {
+			for _, v := range values {
+				if err := s.Produce(ctx, &outputList{{Key: keyFor(0), Value: bytes.Repeat([]byte(v), 100)}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for _, late := range []func() error{
+			func() error { return s.Commit(ctx, 1) },
+			func() error { return produce("c") },
+		} {
+			if err := errors.Join(s.Begin([]string{"out"}), produce("a", "b")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(6 * time.Minute)
+			if err := late(); !errors.Is(err, engine.ErrAborted) {
+				t.Errorf("the answer after six minutes is %v", err)
+			}
+			if err := s.Abort(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(s.Begin([]string{"out"}), produce("d"), s.Commit(ctx, 1)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := valuesIn(l, "out")
+		if err != nil || len(got) != 1 || got[0][0] != 'd' {
+			t.Errorf("the output holds %q, %v", got, err)
+		}
+	})
+}
+
+// TestAbortWithoutSpace: what cannot be aborted now is aborted before anything else is written; nothing of it is committed.
+func TestAbortWithoutSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		fs := &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
+			if full.Load() && op.Kind == vfs.OpWrite {
+				return vfs.ErrNoSpace
+			}
+			return nil
+		}}
+		ctx := context.Background()
+		l, s, m := oneSession(t, fs, engine.ExactlyOnce)
+		defer l.close(t)
+		defer m.Leave(ctx)
+		s.(*session).txn.aheadBytes = 100
+		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
+		if _, err := s.Poll(ctx, 1000); err != nil {
+			t.Fatal(err)
+		}
+		dropped := make(outputList, 10)
+		for i := range dropped {
+			dropped[i] = abi.Output{Key: keyFor(i % 2), Value: []byte("dropped, and long enough to be written ahead")}
+		}
+		if err := errors.Join(s.Begin([]string{"out"}), s.Produce(ctx, &dropped)); err != nil {
+			t.Fatal(err)
+		}
+		full.Store(true)
+		if err := s.Commit(ctx, 1); !errors.Is(err, engine.ErrStorage) {
+			t.Fatalf("commit on a full disk: %v", err)
+		}
+		if err := s.Abort(ctx); !errors.Is(err, engine.ErrStorage) {
+			t.Fatalf("abort on a full disk: %v", err)
+		}
+		if at := s.Position(); at != 0 {
+			t.Errorf("after the abort the session reads on at %d", at)
+		}
+		if err := s.Begin([]string{"out"}); !errors.Is(err, engine.ErrStorage) {
+			t.Fatalf("begin before the abort: %v", err)
+		}
+		full.Store(false)
+		if err := errors.Join(s.Begin([]string{"out"}), s.Produce(ctx, &outputList{{Key: keyFor(0), Value: []byte("kept")}}), s.Commit(ctx, 1)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := valuesIn(l, "out")
+		if err != nil || !slices.Equal(got, []string{"kept"}) {
+			t.Errorf("the output holds %q, %v", got, err)
 		}
 	})
 }
