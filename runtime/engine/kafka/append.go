@@ -1,0 +1,92 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/millstream-io/millstream/runtime/engine"
+)
+
+// Append implements engine.Engine. Records without a key go to one partition, another one with each call.
+func (k *kafka) Append(ctx context.Context, topic string, records []engine.Record) error {
+	if _, err := k.cluster.topic(ctx, topic, metadataMaxAge); err != nil {
+		return err
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	k.appending.Lock()
+	defer k.appending.Unlock()
+	w := k.appender
+	if w == nil {
+		w = newWriter(context.Background(), k.cluster, "", k.implicit, 0, 0)
+		if err := w.claim(ctx); err != nil {
+			return err
+		}
+		k.appender = w
+	}
+	if err := w.append(ctx, topic, records); err != nil {
+		w.stop()
+		k.appender = nil // what of it was written is not known
+		return fmt.Errorf("append to %q: %w", topic, err)
+	}
+	return nil
+}
+
+// append writes records and waits until they are acknowledged.
+func (w *writer) append(ctx context.Context, topic string, records []engine.Record) error {
+	w.outputs.inputPartition = rand.Int32()
+	w.outputs.begin(nil)
+	for i := range records {
+		if err := w.outputs.addTo(ctx, topic, &records[i]); err != nil {
+			return err
+		}
+		if err := w.waitForRoom(ctx); err != nil {
+			return err
+		}
+	}
+	return w.flush(ctx)
+}
+
+// Update implements engine.Engine. Who updates claims the topic's producer, and so fences whoever
+// was about to.
+func (k *kafka) Update(ctx context.Context, topic string, f func(context.Context) ([]engine.Record, error)) error {
+	if _, err := k.cluster.topic(ctx, topic, metadataMaxAge); err != nil {
+		return err
+	}
+	var p pauses
+	for {
+		err := k.update(ctx, topic, f)
+		if err == nil || !errors.Is(err, engine.ErrFenced) {
+			return err
+		}
+		if p.wait(ctx) != nil {
+			return fmt.Errorf("update %q: %w: %w", topic, ctx.Err(), err)
+		}
+	}
+}
+
+func (k *kafka) update(ctx context.Context, topic string, f func(context.Context) ([]engine.Record, error)) error {
+	life, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := newWriter(life, k.cluster, engine.UpdateID(topic), k.implicit, k.o.TransactionTimeout, 0)
+	if err := w.claim(ctx); err != nil {
+		return err
+	}
+	defer w.stop()
+	records, err := f(ctx)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	err = w.append(ctx, topic, records)
+	if err == nil {
+		err = explain(w.end(ctx, true))
+	}
+	if err != nil {
+		w.close(ctx)
+		return fmt.Errorf("update %q: %w", topic, err)
+	}
+	return nil
+}

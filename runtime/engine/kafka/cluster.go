@@ -1,0 +1,253 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/millstream-io/millstream/runtime/engine"
+)
+
+const (
+	// metadataMaxAge is how long it may take to hear of topics that come or grow.
+	metadataMaxAge = 5 * time.Second
+	// configMaxAge is how long a topic's limits are taken for what they were.
+	configMaxAge = time.Minute
+	// retryTimeout is how long one request is tried on other connections before its caller is told.
+	retryTimeout = 30 * time.Second
+	// defaultMessageBytes is Kafka's default of max.message.bytes.
+	defaultMessageBytes = 1<<20 + 12
+)
+
+// The versions of requests that name topics. Later ones carry topic ids instead.
+const (
+	fetchByName   = 12
+	produceByName = 12
+)
+
+// negotiate finds out what the cluster can do and opens the engine's own client.
+func (k *kafka) negotiate(ctx context.Context) error {
+	probe, err := kgo.NewClient(k.options...)
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	answer, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, probe)
+	if err == nil {
+		err = kerr.ErrorForCode(answer.ErrorCode)
+	}
+	if err != nil {
+		return explain(err)
+	}
+	for _, f := range answer.FinalizedFeatures {
+		if f.Name == "transaction.version" && f.MaxVersionLevel >= 2 {
+			k.implicit = true
+		}
+	}
+	versions := kversion.Stable()
+	versions.SetMaxKeyVersion(int16(kmsg.Fetch), fetchByName)
+	versions.SetMaxKeyVersion(int16(kmsg.Produce), produceByName)
+	versions.SetMaxKeyVersion(int16(kmsg.OffsetCommit), 9) // these, too, name topics
+	versions.SetMaxKeyVersion(int16(kmsg.OffsetFetch), 9)
+	versions.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 5)
+	if !k.implicit {
+		// The later versions would make a broker take what was never added to the transaction.
+		versions.SetMaxKeyVersion(int16(kmsg.Produce), 11)
+		versions.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 4)
+		versions.SetMaxKeyVersion(int16(kmsg.EndTxn), 4)
+	}
+	k.options = append(k.options, kgo.MaxVersions(versions))
+	client, err := kgo.NewClient(k.options...)
+	if err != nil {
+		return err
+	}
+	k.cluster = newCluster(client)
+	return nil
+}
+
+// cluster is a client with what it knows about topics.
+type cluster struct {
+	client *kgo.Client
+
+	mu     sync.Mutex
+	topics map[string]topicInfo
+	limits map[string]topicLimits
+}
+
+// topicInfo is a topic as of a moment.
+type topicInfo struct {
+	leaders []int32 // node by partition; -1: none at present
+	asOf    time.Time
+}
+
+// topicLimits is what a topic takes.
+type topicLimits struct {
+	maxMessageBytes int
+	compacted       bool // only: records without a key are refused
+	asOf            time.Time
+}
+
+func newCluster(client *kgo.Client) *cluster {
+	return &cluster{client: client, topics: map[string]topicInfo{}, limits: map[string]topicLimits{}}
+}
+
+// topic returns what is known, asked for again if it is older than maxAge. A topic that does not
+// exist is engine.ErrUnknownTopic.
+func (c *cluster) topic(ctx context.Context, name string, maxAge time.Duration) (topicInfo, error) {
+	c.mu.Lock()
+	info, ok := c.topics[name]
+	c.mu.Unlock()
+	if ok && time.Since(info.asOf) < maxAge {
+		return info, nil
+	}
+	found, err := c.lookup(ctx, []string{name})
+	if err != nil {
+		return topicInfo{}, err
+	}
+	info, ok = found[name]
+	if !ok {
+		return topicInfo{}, fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
+	}
+	return info, nil
+}
+
+// lookup asks for topics; those that do not exist are left out.
+func (c *cluster) lookup(ctx context.Context, names []string) (map[string]topicInfo, error) {
+	var found map[string]topicInfo
+	err := retry(ctx, retryTimeout, func() error {
+		var err error
+		found, err = c.metadata(ctx, names)
+		return err
+	})
+	if err != nil {
+		return nil, explain(err)
+	}
+	return found, nil
+}
+
+func (c *cluster) metadata(ctx context.Context, names []string) (map[string]topicInfo, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	for i := range names {
+		if names[i] == "" {
+			continue // in the request that would be a topic without a name, told by its id
+		}
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &names[i]
+		req.Topics = append(req.Topics, t)
+	}
+	found := map[string]topicInfo{}
+	if len(req.Topics) == 0 {
+		return found, nil
+	}
+	answer, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range answer.Topics {
+		if t.Topic == nil {
+			continue
+		}
+		switch err := kerr.ErrorForCode(t.ErrorCode); err {
+		case nil:
+		case kerr.UnknownTopicOrPartition, kerr.InvalidTopicException:
+			delete(c.topics, *t.Topic)
+			continue
+		default:
+			return nil, fmt.Errorf("topic %q: %w", *t.Topic, err)
+		}
+		info := topicInfo{leaders: make([]int32, len(t.Partitions)), asOf: time.Now()}
+		for _, p := range t.Partitions {
+			if p.Partition >= 0 && int(p.Partition) < len(info.leaders) {
+				info.leaders[p.Partition] = p.Leader
+			}
+		}
+		c.topics[*t.Topic] = info
+		found[*t.Topic] = info
+	}
+	return found, nil
+}
+
+// moved says that a topic is not what it was thought to be.
+func (c *cluster) moved(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.topics, name)
+	delete(c.limits, name)
+}
+
+// leader returns the node that leads a partition, -1 if there is none at present.
+func (c *cluster) leader(ctx context.Context, tp engine.TopicPartition) (int32, error) {
+	info, err := c.topic(ctx, tp.Topic, metadataMaxAge)
+	if err == nil && (tp.Partition < 0 || int(tp.Partition) >= len(info.leaders)) {
+		c.moved(tp.Topic)
+		info, err = c.topic(ctx, tp.Topic, metadataMaxAge)
+	}
+	switch {
+	case err != nil:
+		return -1, err
+	case tp.Partition < 0 || int(tp.Partition) >= len(info.leaders):
+		return -1, fmt.Errorf("%w: %s has no partition %d", engine.ErrUnknownTopic, tp.Topic, tp.Partition)
+	}
+	return info.leaders[tp.Partition], nil
+}
+
+// limitsOf returns what a topic takes. Who may not read the topic's configuration is told Kafka's
+// defaults; the brokers have the last word.
+func (c *cluster) limitsOf(ctx context.Context, name string) (topicLimits, error) {
+	c.mu.Lock()
+	known, ok := c.limits[name]
+	c.mu.Unlock()
+	if ok && time.Since(known.asOf) < configMaxAge {
+		return known, nil
+	}
+	limits := topicLimits{maxMessageBytes: defaultMessageBytes, asOf: time.Now()}
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	resource := kmsg.NewDescribeConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, name
+	resource.ConfigNames = []string{"max.message.bytes", "cleanup.policy"}
+	req.Resources = append(req.Resources, resource)
+	err := retry(ctx, retryTimeout, func() error {
+		answer, err := req.RequestWith(ctx, c.client)
+		if err != nil {
+			return err
+		}
+		for _, r := range answer.Resources {
+			if err := kerr.ErrorForCode(r.ErrorCode); err != nil && err != kerr.TopicAuthorizationFailed {
+				return err
+			}
+			limits.take(r.Configs)
+		}
+		return nil
+	})
+	if err != nil {
+		return topicLimits{}, explain(fmt.Errorf("read the configuration of %q: %w", name, err))
+	}
+	c.mu.Lock()
+	c.limits[name] = limits
+	c.mu.Unlock()
+	return limits, nil
+}
+
+func (l *topicLimits) take(configs []kmsg.DescribeConfigsResponseResourceConfig) {
+	for _, config := range configs {
+		switch {
+		case config.Value == nil:
+		case config.Name == "max.message.bytes":
+			if n, err := strconv.Atoi(*config.Value); err == nil && n > 0 {
+				l.maxMessageBytes = n
+			}
+		case config.Name == "cleanup.policy":
+			l.compacted = strings.Contains(*config.Value, "compact")
+		}
+	}
+}
