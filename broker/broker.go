@@ -39,6 +39,20 @@ type Options struct {
 	MaxPerAddress     int                   // connections from one address; default 1,000
 	MaxFrameBytes     int                   // largest Produce request; default 100 MiB
 	MaxOpenFiles      int                   // of the logs, about; default 4,000
+	Bounds            Bounds                // of what clients can make the broker keep
+}
+
+// Bounds are of what clients can make the broker keep in memory, so that no
+// client can fill it with fresh names. Who meets one is told POLICY_VIOLATION,
+// but for producer ids, of which the most silent are forgotten. Zero values
+// mean the defaults.
+type Bounds struct {
+	Partitions            int   // of all topics; default 50,000
+	ProducerIDs           int   // remembered in all partitions; default 500,000
+	Groups                int   // default 100,000
+	GroupBytes            int64 // offsets, members and assignments of all groups, about; default 256 MiB
+	TransactionalIDs      int   // default 100,000
+	TransactionPartitions int   // in all open transactions; default 1,000,000
 }
 
 // lockName is the file whose lock says that the directory is in use.
@@ -82,18 +96,20 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 
 func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) (err error) {
 	b.topics, err = topic.Open(ctx, topic.Options{FS: o.FS, Dir: o.Dir, Logger: o.Logger,
-		Defaults: o.TopicDefaults, DefaultPartitions: o.DefaultPartitions})
+		Defaults: o.TopicDefaults, DefaultPartitions: o.DefaultPartitions,
+		MaxPartitions: o.Bounds.Partitions, MaxProducers: o.Bounds.ProducerIDs})
 	if err != nil {
 		return err
 	}
-	groups := group.Options{Topics: b.topics, Logger: o.Logger}
+	groups := group.Options{Topics: b.topics, Logger: o.Logger, MaxGroups: o.Bounds.Groups, MaxBytes: o.Bounds.GroupBytes}
 	if err := groups.Configure(o.GroupConfigs); err != nil {
 		return err
 	}
 	if b.groups, err = group.Open(ctx, groups); err != nil {
 		return fmt.Errorf("open group coordinator: %w", err)
 	}
-	if b.txns, err = txn.Open(ctx, txn.Options{Topics: b.topics, Offsets: b.groups, Logger: o.Logger}); err != nil {
+	if b.txns, err = txn.Open(ctx, txn.Options{Topics: b.topics, Offsets: b.groups, Logger: o.Logger,
+		MaxIDs: o.Bounds.TransactionalIDs, MaxPartitions: o.Bounds.TransactionPartitions}); err != nil {
 		return fmt.Errorf("open transaction coordinator: %w", err)
 	}
 	b.service = &kafka.Service{

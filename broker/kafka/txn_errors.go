@@ -24,6 +24,7 @@ func txnErrorCodes() []errorCode {
 		{txn.ErrInvalidTime, kerr.InvalidTransactionTimeout},
 		{txn.ErrNotFound, kerr.TransactionalIDNotFound},
 		{txn.ErrTooManyIDs, kerr.PolicyViolation},
+		{txn.ErrTooManyPartitions, kerr.PolicyViolation},
 		{txn.ErrClosed, kerr.CoordinatorNotAvailable},
 	}
 }

@@ -73,6 +73,7 @@ type State struct {
 	end       int64 // offset behind the last batch seen
 	open      []openTransaction
 	aborted   []Aborted
+	room      *Room
 }
 
 // Len is the number of producers remembered.
@@ -171,11 +172,12 @@ func (s *State) producer(h *record.Header, now time.Time) *producer {
 		if s.producers == nil {
 			s.producers = make(map[int64]*producer)
 		}
-		if len(s.producers) >= MaxProducers {
+		if len(s.producers) >= MaxProducers || s.room.full() && len(s.producers) >= keptProducers {
 			s.forgetOldest()
 		}
 		p = &producer{epoch: h.ProducerEpoch}
 		s.producers[h.ProducerID] = p
+		s.room.add(1)
 	}
 	if h.ProducerEpoch != p.epoch {
 		p.epoch, p.count = h.ProducerEpoch, 0
@@ -196,6 +198,7 @@ func (s *State) Expire(before time.Time) int {
 			n++
 		}
 	}
+	s.room.add(-n)
 	return n
 }
 
@@ -208,10 +211,5 @@ func (s *State) forgetOldest() {
 		}
 		oldest, newest = min(oldest, p.updated), max(newest, p.updated)
 	}
-	limit := oldest + (newest-oldest)/100
-	for id, p := range s.producers {
-		if p.updated <= limit && !p.open {
-			delete(s.producers, id)
-		}
-	}
+	s.Expire(time.UnixMilli(oldest + (newest-oldest)/100 + 1))
 }

@@ -58,6 +58,7 @@ func (t *Topics) openPartition(ctx context.Context, info Info, index int32, s *s
 	}
 	p := &Partition{topic: info.Name, topicID: info.ID, index: index, checker: t.checker, log: log, producers: producers}
 	p.settings.Store(s)
+	producers.state.Enter(t.producers)
 	p.transactions.publish(producers.state)
 	return p, nil
 }
@@ -292,6 +293,9 @@ func (p *Partition) remove() error {
 	}
 	err := p.log.Remove()
 	p.waiters.wake()
+	p.appending.Lock()
+	p.producers.state.Leave()
+	p.appending.Unlock()
 	return err
 }
 

@@ -25,6 +25,8 @@ var (
 	ErrInvalidName      = errors.New("invalid topic name")
 	ErrInvalidConfig    = errors.New("invalid topic config")
 	ErrInvalidPartition = errors.New("invalid number of partitions")
+	// ErrTooManyPartitions says that all topics together have as many as they may (Options.MaxPartitions).
+	ErrTooManyPartitions = errors.New("too many partitions")
 	// ErrInvalidBatch: the batch breaks the format's rules (record count, offsets, attributes, control bit from a client).
 	ErrInvalidBatch = errors.New("invalid record batch")
 	// ErrMessageTooLarge: a batch is larger than max.message.bytes.
@@ -57,6 +59,11 @@ type Options struct {
 	Defaults map[string]string
 	// DefaultPartitions is the partition count of a topic created without one.
 	DefaultPartitions int
+	// MaxPartitions bounds the partitions of all topics together; default 50,000.
+	MaxPartitions int
+	// MaxProducers bounds the producer ids that all partitions together remember; default 500,000
+	// (about 100 MB). Beyond it partitions forget those that have been silent for longest.
+	MaxProducers int
 	// CleanInterval lies between two rounds of retention and compaction; default 15 s.
 	CleanInterval time.Duration
 }

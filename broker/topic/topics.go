@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,11 +15,18 @@ import (
 
 	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/meta"
+	"github.com/millstream-io/millstream/broker/producer"
 	"golang.org/x/sync/errgroup"
 )
 
 // maxPartitions bounds one topic: each partition is a directory with open files.
 const maxPartitions = 10_000
+
+// Defaults of Options.
+const (
+	defaultMaxPartitions = 50_000
+	defaultMaxProducers  = 500_000
+)
 
 // Topics are the topics of a broker.
 type Topics struct {
@@ -30,6 +38,8 @@ type Topics struct {
 	checker *checker
 	watch   waiters
 	cleaner janitor
+
+	producers *producer.Room // of all partitions
 
 	changes sync.Mutex // one change of the set of topics at a time; taken before mu
 
@@ -53,11 +63,12 @@ func Open(ctx context.Context, o Options) (*Topics, error) {
 	if o.DefaultPartitions <= 0 {
 		o.DefaultPartitions = 1
 	}
+	o.MaxPartitions = cmp.Or(o.MaxPartitions, defaultMaxPartitions)
 	configs, err := newConfigTable(o.Defaults)
 	if err != nil {
 		return nil, err
 	}
-	t := &Topics{o: o, logger: o.Logger, layout: layout{fs: o.FS, dir: o.Dir, logger: o.Logger}, configs: configs, checker: newChecker(),
+	t := &Topics{o: o, logger: o.Logger, layout: layout{fs: o.FS, dir: o.Dir, logger: o.Logger}, configs: configs, checker: newChecker(), producers: producer.NewRoom(cmp.Or(o.MaxProducers, defaultMaxProducers)),
 		byName: make(map[string]*liveTopic), byID: make(map[ID]*liveTopic)}
 	clean, err := t.layout.takeCleanMark()
 	if err != nil {
@@ -161,7 +172,9 @@ func (t *Topics) Validate(name string, partitions int, configs map[string]string
 	if name == meta.LogName {
 		return fmt.Errorf("%w: %q is the broker's own", ErrInvalidName, name)
 	}
+	all := 0
 	for _, m := range t.meta.Topics() {
+		all += m.Partitions
 		switch {
 		case m.Name == name && m.Deleting:
 			return fmt.Errorf("%w: %q is being deleted, its last files go when the broker starts again", ErrExists, name)
@@ -170,6 +183,14 @@ func (t *Topics) Validate(name string, partitions int, configs map[string]string
 		case metricName(m.Name) == metricName(name):
 			return fmt.Errorf("%w: %q differs from topic %q only in '.' and '_'", ErrInvalidName, name, m.Name)
 		}
+	}
+	return t.checkRoom(all, partitions)
+}
+
+// checkRoom refuses more partitions than all topics together may have.
+func (t *Topics) checkRoom(there, more int) error {
+	if there+more > t.o.MaxPartitions {
+		return fmt.Errorf("%w: %d more, the broker has %d and at most %d; delete topics that nobody needs", ErrTooManyPartitions, more, there, t.o.MaxPartitions)
 	}
 	return nil
 }
@@ -301,7 +322,11 @@ func (t *Topics) validateGrowth(lt *liveTopic, total int) error {
 	if total > maxPartitions {
 		return fmt.Errorf("%w: %d, at most %d", ErrInvalidPartition, total, maxPartitions)
 	}
-	return nil
+	all := 0
+	for _, m := range t.meta.Topics() {
+		all += m.Partitions
+	}
+	return t.checkRoom(all, total-lt.info.Partitions)
 }
 
 // SetConfigs replaces the configs that are set for a topic; what is absent goes back to the broker's default.

@@ -461,3 +461,29 @@ func TestDamagedPartition(t *testing.T) {
 	}
 	create(t, again, "notes", 2, nil)
 }
+
+func TestTooManyPartitions(t *testing.T) {
+	topics, err := Open(t.Context(), Options{FS: vfs.NewMem(), Dir: "/data", MaxPartitions: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer topics.Close(context.Background())
+	create := func(name string, n int) error { _, err := topics.Create(t.Context(), name, n, nil); return err }
+	for _, step := range []struct {
+		what string
+		do   func() error
+		want error
+	}{
+		{"three", func() error { return create("a", 3) }, nil},
+		{"three more", func() error { return create("b", 3) }, ErrTooManyPartitions},
+		{"one more", func() error { return create("b", 1) }, nil},
+		{"growth by two", func() error { return topics.AddPartitions(t.Context(), "a", 5) }, ErrTooManyPartitions},
+		{"growth by one", func() error { return topics.AddPartitions(t.Context(), "a", 4) }, nil},
+		{"deletion", func() error { return topics.Delete(t.Context(), "a") }, nil},
+		{"room again", func() error { return create("c", 4) }, nil},
+	} {
+		if err := step.do(); !errors.Is(err, step.want) {
+			t.Errorf("%s: %v, want %v", step.what, err, step.want)
+		}
+	}
+}

@@ -110,8 +110,12 @@ func (a ConsumerGroups) Heartbeat(ctx context.Context, r ConsumerHeartbeat) (Con
 	var end int64
 	err := c.with(r.Group, r.Epoch == JoinEpoch, func(g *consumerGroup) (err error) {
 		defer g.buryIfUnused()
+		before := g.appended
 		answer, err = g.modern().heartbeat(&r)
 		shard, end = g.shard, g.appended
+		if end != before {
+			g.weigh()
+		}
 		return err
 	})
 	if err != nil {
@@ -185,6 +189,13 @@ func (g modernGroup) admit(r *ConsumerHeartbeat) error {
 		}
 	}
 	said := metadata.updated(r)
+	was := int64(0)
+	if m != nil {
+		was = metadata.weight()
+	}
+	if err := g.roomForMember(said.weight(), was); err != nil {
+		return err
+	}
 	if m == nil || m.id != r.MemberID || !said.equal(&metadata) {
 		entries = append(entries, memberEntry(g.id, r.MemberID, said))
 	}
@@ -291,6 +302,7 @@ func (g modernGroup) remove(m *consumerMember) error {
 	if len(g.consumer.members) == 0 {
 		g.emptySince = time.Now()
 	}
+	g.weigh()
 	return g.settle()
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 
 	"github.com/millstream-io/millstream/broker/topic"
@@ -21,8 +22,11 @@ type topicSource interface {
 	Watch(ch chan<- struct{}) (cancel func())
 }
 
-// maxRegexBytes bounds what is compiled.
-const maxRegexBytes = 16 << 10
+// What is compiled is bounded by its length and, because repetitions multiply, by the steps it unfolds to.
+const (
+	maxRegexBytes = 16 << 10
+	maxRegexSteps = 32 << 10
+)
 
 // compileRegex compiles a subscription. As in Kafka it has to match the whole name.
 func compileRegex(expression string) (*regexp.Regexp, error) {
@@ -30,14 +34,30 @@ func compileRegex(expression string) (*regexp.Regexp, error) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidRegex, len(expression), maxRegexBytes)
 	}
 	// On its own first: a lone parenthesis must not close the group around it.
-	if _, err := regexp.Compile(expression); err != nil {
+	parsed, err := syntax.Parse(expression, syntax.Perl)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidRegex, err)
+	}
+	if n := regexSteps(parsed); n > maxRegexSteps {
+		return nil, fmt.Errorf("%w: it unfolds to %d steps, at most %d are allowed", ErrInvalidRegex, n, maxRegexSteps)
 	}
 	r, err := regexp.Compile("^(?:" + expression + ")$")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidRegex, err)
 	}
 	return r, nil
+}
+
+// regexSteps is about how many instructions an expression compiles to.
+func regexSteps(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)
+	for _, sub := range re.Sub {
+		n += regexSteps(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max, 1)
+	}
+	return min(n, 1<<30) // 1,000 repetitions of it still fit an int
 }
 
 // follow lets consumer groups see the topics, until Close.

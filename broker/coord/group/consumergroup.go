@@ -25,6 +25,9 @@ type consumerGroup struct {
 	round int64
 	// waitingInitially says that a new group waits for members that may come.
 	waitingInitially bool
+
+	// weight is the room that was taken for the members, see weigh.
+	weight int64
 }
 
 func newConsumerGroup(c *Coordinator, id string, shard int) *consumerGroup {
@@ -37,7 +40,9 @@ func newConsumerGroup(c *Coordinator, id string, shard int) *consumerGroup {
 	}
 	if c != nil {
 		g.ledger.journal = c.journal
+		g.ledger.room = &c.room
 	}
+	g.charge(int64(groupBytes + len(id)))
 	return g
 }
 
@@ -77,6 +82,8 @@ func (g *consumerGroup) bury() {
 	for _, m := range g.consumerMembers() {
 		m.stopTimers()
 	}
+	g.charge(-g.bytes)
+	g.weight = 0
 	g.c.forget(g)
 }
 

@@ -18,6 +18,8 @@ const (
 	defaultMaxSessionTimeout = 30 * time.Minute
 	defaultOffsetsRetention  = 7 * 24 * time.Hour
 	defaultMaxGroupSize      = 1000
+	defaultMaxGroups         = 100_000
+	defaultMaxBytes          = 256 << 20
 	defaultJournalPartitions = 4
 	defaultConsumerInterval  = 5 * time.Second
 	defaultConsumerSession   = 45 * time.Second
@@ -34,6 +36,7 @@ type Coordinator struct {
 	maxSession       time.Duration
 	offsetsRetention time.Duration
 	maxGroupSize     int
+	maxGroups        int
 	consumerInterval time.Duration
 	consumerSession  time.Duration
 
@@ -48,6 +51,7 @@ type Coordinator struct {
 	mu     sync.Mutex
 	groups map[string]*consumerGroup
 	closed bool
+	room   room
 
 	transactions transactions
 
@@ -82,6 +86,8 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 		maxSession:       cmp.Or(o.MaxSessionTimeout, defaultMaxSessionTimeout),
 		offsetsRetention: cmp.Or(o.OffsetsRetention, defaultOffsetsRetention),
 		maxGroupSize:     cmp.Or(o.MaxGroupSize, defaultMaxGroupSize),
+		maxGroups:        cmp.Or(o.MaxGroups, defaultMaxGroups),
+		room:             room{limit: cmp.Or(o.MaxBytes, defaultMaxBytes)},
 		consumerInterval: cmp.Or(o.ConsumerHeartbeatInterval, defaultConsumerInterval),
 		consumerSession:  cmp.Or(o.ConsumerSessionTimeout, defaultConsumerSession),
 		groups:           map[string]*consumerGroup{},
@@ -103,8 +109,11 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 	for _, g := range c.groups {
 		g.restore()
 		if g.unused() {
+			g.charge(-g.bytes)
 			delete(c.groups, g.id)
+			continue
 		}
+		g.weigh()
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.background.Go(c.expireLoop)
@@ -153,10 +162,25 @@ func (c *Coordinator) lookup(id string, create bool) (*consumerGroup, error) {
 	}
 	g := c.groups[id]
 	if g == nil && create {
+		if err := c.checkNew(id); err != nil {
+			return nil, err
+		}
 		g = newConsumerGroup(c, id, shardOf(id, c.journal.shards()))
 		c.groups[id] = g
 	}
 	return g, nil
+}
+
+// checkNew refuses a group too many; c.mu is held.
+func (c *Coordinator) checkNew(id string) error {
+	if len(id) > maxGroupIDBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidGroupID, len(id), maxGroupIDBytes)
+	}
+	if len(c.groups) >= c.maxGroups {
+		return fmt.Errorf("%w: there are %d; those without members are forgotten with their offsets after %v, or by deleting them",
+			ErrTooManyGroups, len(c.groups), c.offsetsRetention)
+	}
+	return c.room.check(int64(groupBytes + len(id)))
 }
 
 // forget takes a dead group off the map; its lock is held.

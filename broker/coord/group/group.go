@@ -46,6 +46,9 @@ var (
 	ErrSubscribedTopic     = errors.New("group is subscribed to the topic")
 	ErrMetadataTooLarge    = errors.New("offset metadata too large")
 	ErrMaxSizeReached      = errors.New("group has reached its maximum size")
+	ErrTooManyGroups       = errors.New("too many groups")
+	// ErrNoRoom says that all groups together hold as much as they may (Options.MaxBytes).
+	ErrNoRoom = errors.New("the groups have no room left")
 	// ErrJournal says that the journal of the groups took no record (disk full or failed).
 	ErrJournal = errors.New("journal of the groups refused the write")
 	ErrClosed  = errors.New("coordinator is closed")
@@ -60,7 +63,11 @@ type Options struct {
 	MinSessionTimeout     time.Duration // default 6 s, as Kafka
 	MaxSessionTimeout     time.Duration // default 30 min
 	OffsetsRetention      time.Duration // default 7 days
-	MaxGroupSize          int           // default 1,000
+	MaxGroupSize          int           // members of a group; default 1,000
+	MaxGroups             int           // default 100,000
+	// MaxBytes bounds what all groups hold in memory, by estimate: offsets with their
+	// metadata, what members say of themselves, assignments; default 256 MiB.
+	MaxBytes int64
 	// ConsumerHeartbeatInterval and ConsumerSessionTimeout are what members of consumer
 	// groups have to keep to (KIP-848); default 5 s and 45 s.
 	ConsumerHeartbeatInterval time.Duration

@@ -18,6 +18,7 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 	wait := make(chan joinAnswer, 1)
 	err := c.with(r.Group, r.MemberID == "", func(g *consumerGroup) error {
 		defer g.buryIfUnused()
+		defer g.weigh()
 		if err := g.modern().becomeClassic(&r); err != nil {
 			return err
 		}
@@ -60,7 +61,11 @@ func (g *consumerGroup) joinNew(r *JoinRequest, wait chan joinAnswer) error {
 	if r.InstanceID != "" {
 		id := newMemberID(r.InstanceID)
 		if old, ok := g.instances[r.InstanceID]; ok {
-			g.replaceStatic(g.members[old], id, r, wait)
+			m := g.members[old]
+			if err := g.roomForMember(r.weight(id), m.weight()); err != nil {
+				return err
+			}
+			g.replaceStatic(m, id, r, wait)
 			return nil
 		}
 		return g.addAndRebalance(id, r, wait)
@@ -70,6 +75,9 @@ func (g *consumerGroup) joinNew(r *JoinRequest, wait chan joinAnswer) error {
 		return g.addAndRebalance(id, r, wait)
 	}
 	if err := g.checkRoom(g.c.maxGroupSize); err != nil {
+		return err
+	}
+	if err := g.room.check(int64(memberBytes + len(id))); err != nil {
 		return err
 	}
 	g.addPending(id, r.SessionTimeout)
@@ -87,6 +95,7 @@ func (g *consumerGroup) addPending(id string, d time.Duration) {
 			return
 		}
 		delete(g.pending, id)
+		g.weigh()
 		g.completeJoinIfAllHere()
 		g.buryIfUnused()
 	})
@@ -101,6 +110,9 @@ func (g *consumerGroup) joinKnown(r *JoinRequest, wait chan joinAnswer) error {
 		return g.addAndRebalance(r.MemberID, r, wait)
 	}
 	m, err := g.find(r.MemberID, r.InstanceID)
+	if err == nil {
+		err = g.roomForMember(r.weight(m.id), m.weight())
+	}
 	if err != nil {
 		return err
 	}
@@ -139,6 +151,9 @@ func (g *consumerGroup) addAndRebalance(id string, r *JoinRequest, wait chan joi
 	if err := g.checkRoom(g.c.maxGroupSize); err != nil {
 		return err
 	}
+	if err := g.roomForMember(r.weight(id), 0); err != nil {
+		return err
+	}
 	m := &member{id: id, instanceID: r.InstanceID}
 	m.update(r)
 	m.joining = wait
@@ -149,6 +164,13 @@ func (g *consumerGroup) addAndRebalance(id string, r *JoinRequest, wait chan joi
 	}
 	g.prepareRebalance(fmt.Sprintf("member %s joined: %s", id, r.Reason))
 	return nil
+}
+
+// weight is what the member of a request takes.
+func (r *JoinRequest) weight(id string) int64 {
+	m := member{id: id, instanceID: r.InstanceID}
+	m.update(r)
+	return m.weight()
 }
 
 func (m *member) update(r *JoinRequest) {
@@ -199,4 +221,5 @@ func (c *Coordinator) sessionOver(g *consumerGroup, m *member, round int64) {
 		slog.Duration("session_timeout", m.sessionTimeout))
 	g.dropMember(m, fmt.Errorf("%w: %q was not heard of for %v", ErrUnknownMember, m.id, m.sessionTimeout))
 	g.membersGone(fmt.Sprintf("session of member %s is over", m.id))
+	g.weigh()
 }

@@ -14,24 +14,26 @@ type ledger struct {
 	stored   *storedGroup   // nil: no metadata record
 	consumer *consumerState // nil: not a consumer group of KIP-848
 	appended int64          // position of the shard behind the group's last entry
+	room     *room          // of all groups
+	bytes    int64          // taken of it by this one
 }
 
 // apply changes what is durable of a group, from an entry that is in the journal.
 func (l *ledger) apply(e entry) {
 	if e.isOffset && e.txn.transactional {
-		l.held = l.held.hold(&e)
+		l.hold(&e)
 		return
 	}
 	if e.isOffset {
-		l.held.supersede(e.partition, math.MaxInt64)
+		l.supersede(e.partition, math.MaxInt64)
 	}
 	switch {
 	case e.consumer != nil:
 		l.applyConsumer(e.consumer, e.tombstone)
 	case e.isOffset && e.tombstone:
-		delete(l.offsets, e.partition)
+		l.dropOffset(e.partition)
 	case e.isOffset:
-		l.offsets[e.partition] = e.offset
+		l.setOffset(e.partition, e.offset)
 	case e.tombstone:
 		l.stored = nil
 	default:

@@ -53,6 +53,9 @@ func (c *Coordinator) commit(id Identity, offsets map[TopicPartition]Offset) (sh
 		if err := g.checkCommit(id); err != nil {
 			return err
 		}
+		if err := g.roomForOffsets(entries); err != nil {
+			return err
+		}
 		if err := g.write(entries...); err != nil {
 			return err
 		}

@@ -11,7 +11,12 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 		return SyncResponse{}, fmt.Errorf("%w: it is empty", ErrInvalidGroupID)
 	}
 	wait := make(chan syncAnswer, 1)
-	err := c.with(r.Group, false, func(g *consumerGroup) error { return g.sync(&r, wait) })
+	err := c.with(r.Group, false, func(g *consumerGroup) error {
+		if len(r.Assignments) > 0 {
+			defer g.weigh()
+		}
+		return g.sync(&r, wait)
+	})
 	if err != nil {
 		return SyncResponse{}, err
 	}
@@ -61,14 +66,18 @@ func (g *consumerGroup) sync(r *SyncRequest, wait chan syncAnswer) error {
 
 // assign puts the leader's assignment in force. The generation goes on record with it.
 func (g *consumerGroup) assign(assignments map[string][]byte) error {
-	if err := g.write(groupEntry(g.id, g.metadata())); err != nil {
+	err := g.roomForAssignments(assignments)
+	if err == nil {
+		err = g.write(groupEntry(g.id, g.metadata()))
+	}
+	if err != nil {
 		for _, m := range g.members {
 			if m.syncing != nil {
 				m.answerSync(SyncResponse{}, err)
 				g.touch(m)
 			}
 		}
-		g.prepareRebalance("the assignment could not be written")
+		g.prepareRebalance("the assignment could not be kept")
 		return nil
 	}
 	g.state = StateStable
@@ -82,6 +91,15 @@ func (g *consumerGroup) assign(assignments map[string][]byte) error {
 	g.stopTimerIfAllSynced()
 	g.c.wake(g.id)
 	return nil
+}
+
+// roomForAssignments refuses more than there is room for.
+func (g *consumerGroup) roomForAssignments(assignments map[string][]byte) error {
+	var more int64
+	for _, m := range g.members {
+		more += int64(len(assignments[m.id]) - len(m.assignment))
+	}
+	return g.room.check(more)
 }
 
 // stopTimerIfAllSynced ends the time that members of a new generation have to sync.
@@ -122,6 +140,7 @@ func (c *Coordinator) Leave(_ context.Context, id Identity, reason string) error
 		if g.consumer != nil {
 			return g.modern().evict(id)
 		}
+		defer g.weigh()
 		if id.InstanceID == "" && g.dropPending(id.MemberID) {
 			g.completeJoinIfAllHere()
 			return nil

@@ -20,24 +20,30 @@ type heldOffset struct {
 // entries for a partition the later one counts, whichever transaction ends first.
 type heldOffsets map[int64]map[TopicPartition]heldOffset
 
-// hold takes an entry of a transaction up; it returns the map, which may be new.
-func (h heldOffsets) hold(e *entry) heldOffsets {
-	if h == nil {
-		h = heldOffsets{}
+// hold takes an entry of a transaction up.
+func (l *ledger) hold(e *entry) {
+	if l.held == nil {
+		l.held = heldOffsets{}
 	}
-	if h[e.txn.producerID] == nil {
-		h[e.txn.producerID] = map[TopicPartition]heldOffset{}
+	offsets := l.held[e.txn.producerID]
+	if offsets == nil {
+		offsets = map[TopicPartition]heldOffset{}
+		l.held[e.txn.producerID] = offsets
 	}
-	h[e.txn.producerID][e.partition] = heldOffset{e.offset, e.txn.position}
-	return h
+	if old, ok := offsets[e.partition]; ok {
+		l.charge(-sizeOfOffset(e.partition, &old.Offset))
+	}
+	l.charge(sizeOfOffset(e.partition, &e.offset))
+	offsets[e.partition] = heldOffset{e.offset, e.txn.position}
 }
 
 // supersede drops what was held for a partition before a position.
-func (h heldOffsets) supersede(tp TopicPartition, position int64) {
-	for producerID, offsets := range h {
+func (l *ledger) supersede(tp TopicPartition, position int64) {
+	for producerID, offsets := range l.held {
 		if o, ok := offsets[tp]; ok && o.position < position {
+			l.charge(-sizeOfOffset(tp, &o.Offset))
 			if delete(offsets, tp); len(offsets) == 0 {
-				delete(h, producerID)
+				delete(l.held, producerID)
 			}
 		}
 	}
@@ -68,12 +74,12 @@ func (h heldOffsets) partitions() map[TopicPartition]bool {
 func (l *ledger) endTransaction(producerID int64, commit bool) {
 	offsets := l.held[producerID]
 	delete(l.held, producerID)
-	if !commit {
-		return
-	}
 	for tp, o := range offsets {
-		l.offsets[tp] = o.Offset
-		l.held.supersede(tp, o.position)
+		l.charge(-sizeOfOffset(tp, &o.Offset))
+		if commit {
+			l.setOffset(tp, o.Offset)
+			l.supersede(tp, o.position)
+		}
 	}
 }
 
@@ -164,6 +170,9 @@ func (c *Coordinator) CommitInTransaction(id Identity, producerID int64, epoch i
 	err = c.with(id.Group, plain, func(g *consumerGroup) error {
 		defer g.buryIfUnused()
 		if err := g.checkTransactionalCommit(id, plain); err != nil {
+			return err
+		}
+		if err := g.roomForOffsets(entries); err != nil {
 			return err
 		}
 		first, last, err := journal.appendTransactional(g.shard, producerID, epoch, entries)

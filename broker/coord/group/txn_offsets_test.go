@@ -36,6 +36,7 @@ func openOnDisk(t *testing.T, fs *vfs.Mem) *onDisk {
 
 func (d *onDisk) close() {
 	d.t.Helper()
+	checkRoom(d.t, d.c)
 	if err := errors.Join(d.c.Close(context.Background()), d.topics.Close(context.Background())); err != nil {
 		d.t.Fatal(err)
 	}

@@ -61,6 +61,7 @@ func newWorld(t *testing.T, o Options, j *memJournal) *world {
 
 func (w *world) close() {
 	w.t.Helper()
+	checkRoom(w.t, w.c)
 	if err := w.c.Close(context.Background()); err != nil {
 		w.t.Fatalf("close: %v", err)
 	}

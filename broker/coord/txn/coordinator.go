@@ -189,17 +189,22 @@ func (c *Coordinator) all() []*transaction {
 	return slices.SortedFunc(maps.Values(c.byID), func(a, b *transaction) int { return cmp.Compare(a.id, b.id) })
 }
 
-// change writes the next state and makes it the present one; the lock is held.
-func (c *Coordinator) change(t *transaction, next *metadata) error {
+// checkRoom refuses a state with more partitions than all open transactions may have; the lock is held.
+func (c *Coordinator) checkRoom(t *transaction, next *metadata) error {
 	more := int64(len(next.partitions) - len(t.partitions))
 	if open := c.partitions.Load(); more > 0 && open+more > c.maxPartitions {
 		return fmt.Errorf("%w: transaction %q wants %d more, there are %d and at most %d", ErrTooManyPartitions, t.id, more, open, c.maxPartitions)
 	}
+	return nil
+}
+
+// change writes the next state and makes it the present one; the lock is held.
+func (c *Coordinator) change(t *transaction, next *metadata) error {
 	at, err := c.journal.append(t.id, next)
 	if err != nil {
 		return err
 	}
-	c.partitions.Add(more)
+	c.partitions.Add(int64(len(next.partitions) - len(t.partitions)))
 	began := next.state == StateOngoing && t.state != StateOngoing
 	t.metadata, t.last = *next, at
 	if next.state != StateOngoing {

@@ -257,3 +257,45 @@ func TestAbortOpen(t *testing.T) {
 		must(t, w.close())
 	})
 }
+
+func TestTooManyPartitionsInTransactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		w := newWorld(t, fs, Options{MaxPartitions: 3})
+		at := func(partitions ...int32) (out []Partition) {
+			for _, p := range partitions {
+				out = append(out, Partition{Topic: "a", Partition: p})
+			}
+			return out
+		}
+		add := func(id string, p Producer, partitions ...int32) error {
+			_, err := w.c.Add(id, p, V1, at(partitions...)...)
+			return err
+		}
+		one, err := w.c.InitProducer(t.Context(), "one", NoProducer, time.Minute)
+		must(t, err)
+		two, err := w.c.InitProducer(t.Context(), "two", NoProducer, time.Minute)
+		must(t, err)
+		must(t, add("one", one, 0, 1))
+		if err := add("two", two, 0, 1); !errors.Is(err, ErrTooManyPartitions) {
+			t.Errorf("two more: %v", err)
+		}
+		must(t, add("two", two, 0))
+		must(t, add("one", one, 0, 1)) // they are in it already
+		_, err = w.c.End(t.Context(), "one", one, true, V1)
+		must(t, err)
+		must(t, add("two", two, 1, 2))
+		must(t, w.close())
+		// What a restart finds counts, and is taken up even if it is too much.
+		w = newWorld(t, fs, Options{MaxPartitions: 1})
+		if got := w.c.partitions.Load(); got != 3 {
+			t.Errorf("%d partitions after a restart, want 3", got)
+		}
+		_, err = w.c.End(t.Context(), "two", two, true, V1)
+		must(t, err)
+		if got := w.c.partitions.Load(); got != 0 {
+			t.Errorf("%d partitions of no transaction", got)
+		}
+		must(t, w.close())
+	})
+}

@@ -119,6 +119,9 @@ func (c *Coordinator) Add(id string, p Producer, v Version, partitions ...Partit
 		return Ticket{}, fmt.Errorf("transaction %q: %w", id, err)
 	}
 	if changed {
+		if err := c.checkRoom(t, &next); err != nil {
+			return Ticket{}, err
+		}
 		if err := c.change(t, &next); err != nil {
 			return Ticket{}, err
 		}

@@ -43,15 +43,15 @@ var (
 	// ErrNotInTransaction says that the partition was not added to the transaction.
 	ErrNotInTransaction = errors.New("partition is not part of the transaction")
 	// ErrConcurrent says that the last transaction is still being ended: try again.
-	ErrConcurrent    = errors.New("transaction is being ended")
-	ErrInvalidID     = errors.New("invalid transactional id")
-	ErrInvalidTime   = errors.New("invalid transaction timeout")
-	ErrNotFound      = errors.New("transactional id not found")
-	ErrTooManyIDs    = errors.New("too many transactional ids")
+	ErrConcurrent  = errors.New("transaction is being ended")
+	ErrInvalidID   = errors.New("invalid transactional id")
+	ErrInvalidTime = errors.New("invalid transaction timeout")
+	ErrNotFound    = errors.New("transactional id not found")
+	ErrTooManyIDs  = errors.New("too many transactional ids")
 	// ErrTooManyPartitions says that all open transactions together have as many partitions as they may.
 	ErrTooManyPartitions = errors.New("too many partitions in open transactions")
-	ErrClosed        = errors.New("coordinator is closed")
-	errForeignRecord = errors.New("not an entry of the transaction journal")
+	ErrClosed            = errors.New("coordinator is closed")
+	errForeignRecord     = errors.New("not an entry of the transaction journal")
 	// ErrJournal says that the journal took no record (disk full or failed).
 	ErrJournal = errors.New("journal of the transactions refused the write")
 )
