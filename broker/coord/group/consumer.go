@@ -114,7 +114,7 @@ func (a ConsumerGroups) Heartbeat(ctx context.Context, r ConsumerHeartbeat) (Con
 		answer, err = g.modern().heartbeat(&r)
 		shard, end = g.shard, g.appended
 		if end != before {
-			g.weigh()
+			g.weigh(&g.roster)
 		}
 		return err
 	})
@@ -302,7 +302,7 @@ func (g modernGroup) remove(m *consumerMember) error {
 	if len(g.consumer.members) == 0 {
 		g.emptySince = time.Now()
 	}
-	g.weigh()
+	g.weigh(&g.roster)
 	return g.settle()
 }
 

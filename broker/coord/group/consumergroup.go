@@ -25,9 +25,6 @@ type consumerGroup struct {
 	round int64
 	// waitingInitially says that a new group waits for members that may come.
 	waitingInitially bool
-
-	// weight is the room that was taken for the members, see weigh.
-	weight int64
 }
 
 func newConsumerGroup(c *Coordinator, id string, shard int) *consumerGroup {

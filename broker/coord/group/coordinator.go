@@ -36,7 +36,6 @@ type Coordinator struct {
 	maxSession       time.Duration
 	offsetsRetention time.Duration
 	maxGroupSize     int
-	maxGroups        int
 	consumerInterval time.Duration
 	consumerSession  time.Duration
 
@@ -86,8 +85,7 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 		maxSession:       cmp.Or(o.MaxSessionTimeout, defaultMaxSessionTimeout),
 		offsetsRetention: cmp.Or(o.OffsetsRetention, defaultOffsetsRetention),
 		maxGroupSize:     cmp.Or(o.MaxGroupSize, defaultMaxGroupSize),
-		maxGroups:        cmp.Or(o.MaxGroups, defaultMaxGroups),
-		room:             room{limit: cmp.Or(o.MaxBytes, defaultMaxBytes)},
+		room:             room{limit: cmp.Or(o.MaxBytes, defaultMaxBytes), groups: cmp.Or(o.MaxGroups, defaultMaxGroups)},
 		consumerInterval: cmp.Or(o.ConsumerHeartbeatInterval, defaultConsumerInterval),
 		consumerSession:  cmp.Or(o.ConsumerSessionTimeout, defaultConsumerSession),
 		groups:           map[string]*consumerGroup{},
@@ -113,7 +111,7 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 			delete(c.groups, g.id)
 			continue
 		}
-		g.weigh()
+		g.weigh(&g.roster)
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.background.Go(c.expireLoop)
@@ -162,25 +160,13 @@ func (c *Coordinator) lookup(id string, create bool) (*consumerGroup, error) {
 	}
 	g := c.groups[id]
 	if g == nil && create {
-		if err := c.checkNew(id); err != nil {
+		if err := c.room.checkNew(id, len(c.groups)); err != nil {
 			return nil, err
 		}
 		g = newConsumerGroup(c, id, shardOf(id, c.journal.shards()))
 		c.groups[id] = g
 	}
 	return g, nil
-}
-
-// checkNew refuses a group too many; c.mu is held.
-func (c *Coordinator) checkNew(id string) error {
-	if len(id) > maxGroupIDBytes {
-		return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidGroupID, len(id), maxGroupIDBytes)
-	}
-	if len(c.groups) >= c.maxGroups {
-		return fmt.Errorf("%w: there are %d; those without members are forgotten with their offsets after %v, or by deleting them",
-			ErrTooManyGroups, len(c.groups), c.offsetsRetention)
-	}
-	return c.room.check(int64(groupBytes + len(id)))
 }
 
 // forget takes a dead group off the map; its lock is held.

@@ -18,7 +18,7 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 	wait := make(chan joinAnswer, 1)
 	err := c.with(r.Group, r.MemberID == "", func(g *consumerGroup) error {
 		defer g.buryIfUnused()
-		defer g.weigh()
+		defer g.weigh(&g.roster)
 		if err := g.modern().becomeClassic(&r); err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (g *consumerGroup) addPending(id string, d time.Duration) {
 			return
 		}
 		delete(g.pending, id)
-		g.weigh()
+		g.weigh(&g.roster)
 		g.completeJoinIfAllHere()
 		g.buryIfUnused()
 	})
@@ -221,5 +221,5 @@ func (c *Coordinator) sessionOver(g *consumerGroup, m *member, round int64) {
 		slog.Duration("session_timeout", m.sessionTimeout))
 	g.dropMember(m, fmt.Errorf("%w: %q was not heard of for %v", ErrUnknownMember, m.id, m.sessionTimeout))
 	g.membersGone(fmt.Sprintf("session of member %s is over", m.id))
-	g.weigh()
+	g.weigh(&g.roster)
 }

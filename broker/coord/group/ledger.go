@@ -16,6 +16,7 @@ type ledger struct {
 	appended int64          // position of the shard behind the group's last entry
 	room     *room          // of all groups
 	bytes    int64          // taken of it by this one
+	weight   int64          // those that are for its members, see weigh
 }
 
 // apply changes what is durable of a group, from an entry that is in the journal.

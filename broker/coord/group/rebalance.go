@@ -63,7 +63,7 @@ func (g *consumerGroup) completeJoinIfAllHere() {
 // completeJoin ends the join phase: dynamic members that have not rejoined are
 // out, static ones stay until their session ends, and the rest forms the next generation.
 func (g *consumerGroup) completeJoin() {
-	defer g.weigh()
+	defer g.weigh(&g.roster)
 	g.waitingInitially = false
 	g.stopTimer()
 	present := 0
@@ -127,7 +127,7 @@ func (g *consumerGroup) becomeEmpty() {
 	g.generation = nextGeneration(g.generation)
 	g.protocol, g.leader = "", ""
 	g.state, g.emptySince = StateEmpty, time.Now()
-	g.weigh()
+	g.weigh(&g.roster)
 	if g.stored == nil && len(g.offsets) == 0 {
 		g.buryIfUnused() // it never had an assignment
 		return
@@ -148,7 +148,7 @@ func (g *consumerGroup) dropUnsynced() {
 		}
 	}
 	if dropped > 0 {
-		g.weigh()
+		g.weigh(&g.roster)
 		g.membersGone("members did not ask for their assignment in time")
 	}
 }

@@ -26,8 +26,20 @@ const (
 // that may be. It is asked before something is taken in and told afterwards; so
 // requests side by side may go over the limit by what they bring.
 type room struct {
-	limit int64
-	used  atomic.Int64
+	limit  int64
+	groups int // at most
+	used   atomic.Int64
+}
+
+// checkNew refuses a group too many, where there are so many.
+func (r *room) checkNew(id string, there int) error {
+	if len(id) > maxGroupIDBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidGroupID, len(id), maxGroupIDBytes)
+	}
+	if there >= r.groups {
+		return fmt.Errorf("%w: there are %d; delete those that nobody needs, or wait until their offsets expire", ErrTooManyGroups, there)
+	}
+	return r.check(int64(groupBytes + len(id)))
 }
 
 // check refuses what there is no room for.
@@ -76,43 +88,43 @@ func sizeOfOffset(tp TopicPartition, o *Offset) int64 {
 }
 
 // roomForOffsets refuses offsets that there is no room for; those that are there already may always be committed anew.
-func (g *consumerGroup) roomForOffsets(entries []entry) error {
+func (l *ledger) roomForOffsets(entries []entry) error {
 	var more int64
 	for i := range entries {
 		e := &entries[i]
 		if !e.txn.transactional {
-			more += g.offsetGrowth(e.partition, &e.offset)
-		} else if _, ok := g.held[e.txn.producerID][e.partition]; !ok {
+			more += l.offsetGrowth(e.partition, &e.offset)
+		} else if _, ok := l.held[e.txn.producerID][e.partition]; !ok {
 			more += sizeOfOffset(e.partition, &e.offset)
 		}
 	}
-	return g.room.check(more)
+	return l.room.check(more)
 }
 
 // weigh takes or gives back room for what has changed among the members.
-func (g *consumerGroup) weigh() {
+func (l *ledger) weigh(r *roster) {
 	var now int64
-	for id := range g.pending {
+	for id := range r.pending {
 		now += int64(memberBytes + len(id))
 	}
-	for _, m := range g.members {
+	for _, m := range r.members {
 		now += m.weight() + int64(len(m.assignment))
 	}
-	for _, m := range g.consumerMembers() {
+	for _, m := range l.consumerMembers() {
 		now += m.weight()
 	}
-	g.charge(now - g.weight)
-	g.weight = now
+	l.charge(now - l.weight)
+	l.weight = now
 }
 
 // roomForMember refuses a member, or what it says anew, when there is no room; was is what it took before.
-func (g *consumerGroup) roomForMember(is, was int64) error {
+func (l *ledger) roomForMember(is, was int64) error {
 	more := is - was
-	if more > 0 && g.weight+more > maxMembershipBytes {
+	if more > 0 && l.weight+more > maxMembershipBytes {
 		return fmt.Errorf("%w: the members of group %q take %d bytes, one more would take %d, at most %d are allowed",
-			ErrMaxSizeReached, g.id, g.weight, more, maxMembershipBytes)
+			ErrMaxSizeReached, l.group, l.weight, more, maxMembershipBytes)
 	}
-	return g.room.check(more)
+	return l.room.check(more)
 }
 
 func (m *member) weight() int64 {

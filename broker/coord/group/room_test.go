@@ -25,7 +25,7 @@ func checkRoom(t *testing.T, c *Coordinator) {
 			}
 		}
 		weight := g.weight
-		g.weigh()
+		g.weigh(&g.roster)
 		if want += g.weight; g.bytes != want || g.weight != weight {
 			t.Errorf("group %q was charged %d bytes, %d of them for members; it has %d and %d", g.id, g.bytes, weight, want, g.weight)
 		}

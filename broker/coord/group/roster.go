@@ -261,3 +261,11 @@ func (g *roster) metadata() storedGroup {
 		changed:      time.Now(),
 	}
 }
+
+// assignmentGrowth is how much larger an assignment is than the one in force.
+func (g *roster) assignmentGrowth(assignments map[string][]byte) (bytes int64) {
+	for _, m := range g.members {
+		bytes += int64(len(assignments[m.id]) - len(m.assignment))
+	}
+	return bytes
+}

@@ -13,7 +13,7 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 	wait := make(chan syncAnswer, 1)
 	err := c.with(r.Group, false, func(g *consumerGroup) error {
 		if len(r.Assignments) > 0 {
-			defer g.weigh()
+			defer g.weigh(&g.roster)
 		}
 		return g.sync(&r, wait)
 	})
@@ -66,7 +66,7 @@ func (g *consumerGroup) sync(r *SyncRequest, wait chan syncAnswer) error {
 
 // assign puts the leader's assignment in force. The generation goes on record with it.
 func (g *consumerGroup) assign(assignments map[string][]byte) error {
-	err := g.roomForAssignments(assignments)
+	err := g.room.check(g.assignmentGrowth(assignments))
 	if err == nil {
 		err = g.write(groupEntry(g.id, g.metadata()))
 	}
@@ -91,15 +91,6 @@ func (g *consumerGroup) assign(assignments map[string][]byte) error {
 	g.stopTimerIfAllSynced()
 	g.c.wake(g.id)
 	return nil
-}
-
-// roomForAssignments refuses more than there is room for.
-func (g *consumerGroup) roomForAssignments(assignments map[string][]byte) error {
-	var more int64
-	for _, m := range g.members {
-		more += int64(len(assignments[m.id]) - len(m.assignment))
-	}
-	return g.room.check(more)
 }
 
 // stopTimerIfAllSynced ends the time that members of a new generation have to sync.
@@ -140,7 +131,7 @@ func (c *Coordinator) Leave(_ context.Context, id Identity, reason string) error
 		if g.consumer != nil {
 			return g.modern().evict(id)
 		}
-		defer g.weigh()
+		defer g.weigh(&g.roster)
 		if id.InstanceID == "" && g.dropPending(id.MemberID) {
 			g.completeJoinIfAllHere()
 			return nil
