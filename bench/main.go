@@ -17,7 +17,8 @@ import (
 
 func main() {
 	binary := flag.String("millstream", "../bin/millstream", "the built binary")
-	only := flag.String("only", "path,peer,broker,durable,fuel,live", "sections to run; scale, which takes minutes and gigabytes, only by name")
+	only := flag.String("only", "path,peer,broker,durable,fuel,live,scale", "sections to run")
+	large := flag.Int("large", 0, "gigabytes that go through one topic in the section scale; 0 leaves that out")
 	megabytes := flag.Int("megabytes", 400, "bytes of values per pass through a path")
 	serve := flag.Bool("serve-kfake", false, "run the peer broker (used by the benchmark itself)")
 	serveNats := flag.Bool("serve-jetstream", false, "run the other peer (used by the benchmark itself)")
@@ -44,7 +45,7 @@ func main() {
 	if err != nil {
 		exit(err)
 	}
-	b := &bench{binary: *binary, dir: dir, bytes: *megabytes << 20}
+	b := &bench{binary: *binary, dir: dir, bytes: *megabytes << 20, large: int64(*large) * 1e9}
 	err = b.run(ctx, strings.Split(*only, ","))
 	_ = os.RemoveAll(dir)
 	pprof.StopCPUProfile()

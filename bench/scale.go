@@ -17,7 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// scale: many partitions, an unclean restart, a large topic, idle connections; each in a server of its own.
+// scale: many partitions, an unclean restart, idle connections, and a large topic if asked for; each in a server of its own.
 func (b *bench) scale(ctx context.Context) error {
 	title("Scale")
 	if err := b.manyPartitions(ctx, 10_000); err != nil {
@@ -31,8 +31,10 @@ func (b *bench) scale(ctx context.Context) error {
 			return fmt.Errorf("unclean restart: %w", err)
 		}
 	}
-	if err := b.largeTopic(ctx, 10*int64(b.bytes)); err != nil {
-		return fmt.Errorf("large topic: %w", err)
+	if b.large > 0 {
+		if err := b.largeTopic(ctx, b.large); err != nil {
+			return fmt.Errorf("large topic: %w", err)
+		}
 	}
 	if err := b.idleConnections(ctx, 9_990); err != nil {
 		return fmt.Errorf("idle connections: %w", err)
@@ -168,13 +170,22 @@ func (b *bench) idleConnections(ctx context.Context, n int) error {
 		return err
 	}
 	defer func() { s.kill() }()
+	if err := createPartitioned(ctx, s.address, 1); err != nil {
+		return err
+	}
+	alone, err := writeLatencies(ctx, s.address)
+	if err != nil {
+		return err
+	}
 	before := residentBytes(s.pid())
 	conns := make([]net.Conn, 0, n)
-	defer func() {
+	hangUp := func() {
 		for _, c := range conns {
 			_ = c.Close()
 		}
-	}()
+		conns = nil
+	}
+	defer hangUp()
 	for i := range n {
 		// One address may hold a thousand connections.
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i/900))}}
@@ -187,18 +198,46 @@ func (b *bench) idleConnections(ctx context.Context, n int) error {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
 	}
-	after := residentBytes(s.pid())
-	figure(fmt.Sprintf("%d idle connections that were used once: resident", n), megabytes(after), "≤ 300 MB")
+	beside, err := writeLatencies(ctx, s.address)
+	if err != nil {
+		return err
+	}
+	figure(fmt.Sprintf("%d idle connections that were used once: resident", n), megabytes(residentBytes(s.pid())), "≤ 300 MB")
 	figure("of that without them", megabytes(before), "–")
-	began := time.Now()
-	if err := createPartitioned(ctx, s.address, 1); err != nil {
+	hangUp()
+	again, err := writeLatencies(ctx, s.address)
+	if err != nil {
 		return err
 	}
-	if err := produceOne(ctx, s.address, "scale-0", 0); err != nil {
-		return err
-	}
-	figure("create a topic and write to it beside them", millis(time.Since(began)), "–")
+	alone = append(alone, again...)
+	fmt.Printf("  one record after the other, acks=1, p50 and p99: alone %s and %s, beside them %s and %s\n",
+		micros(quantile(alone, 0.5)), micros(quantile(alone, 0.99)), micros(quantile(beside, 0.5)), micros(quantile(beside, 0.99)))
+	ratio("p99 beside them / alone", float64(quantile(beside, 0.99))/float64(quantile(alone, 0.99)), "≤ 2")
 	return nil
+}
+
+func micros(d time.Duration) string { return d.Round(time.Microsecond).String() }
+
+// writeLatencies writes single records one after the other, each when the one before is acknowledged.
+func writeLatencies(ctx context.Context, address string) ([]time.Duration, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic("scale-0"), kgo.ProducerLinger(0),
+		kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	const warmUp, count = 200, 5000
+	var out []time.Duration
+	for i := range warmUp + count {
+		began := time.Now()
+		if err := cl.ProduceSync(ctx, &kgo.Record{Value: []byte("one")}).FirstErr(); err != nil {
+			return nil, err
+		}
+		if i >= warmUp {
+			out = append(out, time.Since(began))
+		}
+	}
+	return out, nil
 }
 
 // askVersions sends one request and reads the answer.
