@@ -4,134 +4,225 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
-	"github.com/millstream-io/millstream/runtime/host"
-	"github.com/millstream-io/millstream/runtime/module"
 )
 
-// DeployOptions go with Deploy.
+// DeployOptions go with Deploy, Plan and Rollback.
 type DeployOptions struct {
 	// CreateTopics creates inputs and outputs that do not exist.
 	CreateTopics bool
 	// Partitions of created topics; 0 = as many as the first input has, else the engine's default.
 	Partitions int
+	// New refuses a name that is taken, instead of making a new version of that deployment.
+	New bool
 }
 
-// Deploy validates and stores a new deployment, proves that its module starts
-// with this configuration, and starts it. It returns when the group has handed out its
-// partitions, or a little later if that takes long: see the phase. Errors: those of package deploy,
-// catalog.ErrNotFound and ErrDamaged, *host.Trap and *host.SetupError, the engine's.
+// Deploy makes a deployment, or the next version of the one that has the name. What is
+// new is compiled and proved to start before anything changes; what runs goes on until then, and if it
+// fails, for good. When nothing differs from what is stored, there is no new version.
+//
+// It returns when this process runs the version: when a new group has handed out its
+// partitions or a little later if that takes long (see the phase), or when all partitions of a running one have changed over. Other processes
+// follow. Errors: those of package deploy, catalog.ErrNotFound and ErrDamaged, *host.Trap and *host.SetupError, the engine's.
 func (r *Runtime) Deploy(ctx context.Context, s deploy.Spec, o DeployOptions) (Status, error) {
-	now := time.Now().UTC()
-	s.Version, s.Created, s.Changed = 1, now, now
-	manifest, err := r.manifestOf(ctx, s)
+	s.Rollback = 0
+	p, err := r.propose(ctx, s, o)
 	if err != nil {
 		return Status{}, err
 	}
-	s = s.WithDefaults(manifest)
-	if err := s.Validate(manifest); err != nil {
-		return Status{}, err
-	}
-	d, err := r.reserve(s)
+	return r.enact(ctx, p)
+}
+
+// enact stores and runs what was proposed.
+func (r *Runtime) enact(ctx context.Context, p *proposal) (Status, error) {
+	d, err := r.claim(ctx, p.next)
 	if err != nil {
 		return Status{}, err
 	}
 	defer d.unlock()
-	if err := r.install(ctx, d, s, o); err != nil {
-		r.remove(d)
+	if p.action() == ActionNothing {
+		s, err := r.status(ctx, d)
+		s.Unchanged = true
+		return s, err
+	}
+	if err := r.install(ctx, d, p); err != nil {
+		if !d.stored() {
+			r.remove(d)
+		}
 		return Status{}, err
 	}
-	d.awaitAssignment(ctx, r.ctx)
+	r.awaitAssignment(ctx, d)
 	return r.status(ctx, d)
 }
 
-// manifestOf compiles the module of s, which is quick when it was put just now.
-func (r *Runtime) manifestOf(ctx context.Context, s deploy.Spec) (*module.Manifest, error) {
-	if err := deploy.CheckName(s.Name); err != nil {
-		return nil, err
-	}
-	digest, err := deploy.ParseDigest(s.Module)
-	if err != nil {
-		return nil, err
-	}
-	wasm, err := r.catalog.Blob(catalog.Module, digest)
-	if err != nil {
-		return nil, err
-	}
-	p, err := r.compiler.Compile(ctx, wasm, host.Limits{})
-	if err != nil {
-		return nil, err
-	}
-	return p.Report().Manifest, p.Close(ctx)
-}
-
-// reserve takes the name of s, with the deployment's turn, unless it is taken or s would close a circle.
-func (r *Runtime) reserve(s deploy.Spec) (*deployment, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, ErrClosed
-	}
-	others := make([]deploy.Spec, 0, len(r.deployments))
-	for _, d := range r.deployments {
-		spec, _, _, _ := d.snapshot()
-		others = append(others, spec)
-	}
-	if err := s.CheckTaken(others); err != nil {
-		return nil, err
-	}
-	if err := s.CheckCycle(others); err != nil {
-		return nil, err
-	}
-	d := r.newDeployment(s)
-	d.turn <- struct{}{}
-	r.deployments[s.Name] = d
-	return d, nil
-}
-
-// remove gives the name of a deployment free.
-func (r *Runtime) remove(d *deployment) {
-	r.mu.Lock()
-	delete(r.deployments, d.name)
-	r.mu.Unlock()
-	r.metrics.Forget(d.name)
-}
-
-// install proves the module, makes topics, stores the deployment and starts it, in
+// install proves the module, makes topics, stores the version and runs it, in
 // this order: what is stored can start, and what is refused leaves nothing behind.
-func (r *Runtime) install(ctx context.Context, d *deployment, s deploy.Spec, o DeployOptions) error {
-	existing, err := r.engine.Topics(ctx, s.Topics())
+func (r *Runtime) install(ctx context.Context, d *deployment, p *proposal) error {
+	prepared, err := r.prepare(ctx, p.next, d.stats)
 	if err != nil {
-		return fmt.Errorf("look up topics: %w", err)
+		return p.explain(err)
 	}
-	if !o.CreateTopics {
-		if err := s.CheckTopics(existing); err != nil {
-			return err
+	if err := r.ensureTopics(ctx, p); err != nil {
+		return errors.Join(err, prepared.discard(ctx))
+	}
+	stored, err := r.catalog.Change(ctx, d.name, p.decide)
+	if err != nil {
+		return errors.Join(err, prepared.discard(ctx))
+	}
+	// From here on it is stored: a caller who goes away does not keep it from running.
+	if err := r.apply(context.WithoutCancel(ctx), d, stored, prepared); err != nil {
+		return fmt.Errorf("version %d of deployment %q is stored, but does not run here: %w", p.next.Version, d.name, err)
+	}
+	if p.exists {
+		r.event(d.name, slog.LevelInfo, p.event())
+	}
+	return nil
+}
+
+// ensureTopics creates the topics of a proposal that do not exist, and its dead letter topic.
+func (r *Runtime) ensureTopics(ctx context.Context, p *proposal) error {
+	for _, name := range p.missing {
+		if err := r.engine.EnsureTopic(ctx, name, p.partitions, nil); err != nil {
+			return fmt.Errorf("create the topic %s: %w", name, err)
 		}
 	}
-	if err := r.checkGroup(ctx, s); err != nil {
-		return err
+	if p.next.OnError != deploy.OnErrorDeadLetter {
+		return nil
 	}
-	p, err := r.prepare(ctx, s, d.stats)
+	return r.ensureDeadLetters(ctx, p.next)
+}
+
+// leaveTimeout bounds how long a deletion waits for other processes to leave the group.
+const leaveTimeout = 10 * time.Second
+
+// Undeploy stops and forgets a deployment with its versions; its consumer group's offsets are
+// forgotten too. Its dead letter topic stays. Errors: deploy.ErrNotFound, the engine's.
+func (r *Runtime) Undeploy(ctx context.Context, name string) error {
+	d, err := r.take(ctx, name)
 	if err != nil {
 		return err
 	}
-	if err := r.ensureTopics(ctx, s, existing, o.Partitions); err != nil {
-		return errors.Join(err, p.discard(ctx))
+	defer d.unlock()
+	if err := r.stop(ctx, d); err != nil {
+		r.logger.Warn("stopping a deployment that is deleted", "deployment", name, "error", err)
 	}
-	if err := r.catalog.PutDeployment(ctx, s); err != nil {
-		return errors.Join(err, p.discard(ctx))
+	spec, _, _, _ := d.snapshot()
+	if err := r.catalog.Delete(ctx, name, spec.Created); err != nil {
+		d.setFailure(fmt.Errorf("half deleted: %w: delete it again", err))
+		return err
 	}
-	d.setSpec(s)
-	if s.State != deploy.Running {
-		d.setReport(p.program.Report())
-		return p.discard(ctx)
+	// The name is free only afterwards: a deployment that takes it at once must not lose its own offsets.
+	err = r.forgetGroup(ctx, name)
+	r.remove(d)
+	r.inBackground(r.collectGarbage)
+	if err != nil {
+		return fmt.Errorf("deployment %q is deleted, but the offsets of its group are still there: %w", name, err)
 	}
-	d.launch(p)
 	return nil
+}
+
+// forgetGroup deletes a group when the other processes that follow the catalog have left it.
+func (r *Runtime) forgetGroup(ctx context.Context, name string) error {
+	group := deploy.GroupName(name)
+	deadline := time.Now().Add(leaveTimeout)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		members, err := r.engine.Members(ctx, group)
+		if err != nil || len(members) == 0 || time.Now().After(deadline) {
+			return r.engine.ForgetGroup(ctx, group)
+		}
+		if !r.sleep(pause) {
+			return ErrClosed
+		}
+	}
+}
+
+// Pause stops a deployment in every process and keeps its offsets; pausing one that does not run does nothing. Errors: deploy.ErrNotFound, the engine's.
+func (r *Runtime) Pause(ctx context.Context, name string) (Status, error) {
+	d, err := r.take(ctx, name)
+	if err != nil {
+		return Status{}, err
+	}
+	defer d.unlock()
+	stored, err := r.catalog.Change(ctx, name, func(before catalog.Deployment, exists bool, _ []deploy.Spec) (*deploy.Spec, error) {
+		if err := changeable(name, before, exists); err != nil || before.Spec.State != deploy.Running {
+			return nil, err
+		}
+		return inState(before.Spec, deploy.Paused), nil
+	})
+	if err != nil {
+		return Status{}, err
+	}
+	if err := r.apply(context.WithoutCancel(ctx), d, stored, nil); err != nil {
+		return Status{}, fmt.Errorf("pause deployment %q: %w", name, err)
+	}
+	return r.status(ctx, d)
+}
+
+// Resume starts a deployment that is paused, has completed its run or has failed, from its committed
+// offsets, in every process; one that runs goes on. A bounded run begins anew, to a new end.
+// Errors: deploy.ErrNotFound, what keeps it from starting, the engine's.
+func (r *Runtime) Resume(ctx context.Context, name string) (Status, error) {
+	d, err := r.take(ctx, name)
+	if err != nil {
+		return Status{}, err
+	}
+	defer d.unlock()
+	if err := r.catalog.Refresh(ctx); err != nil {
+		return Status{}, err
+	}
+	stored, exists := r.catalog.Deployment(name)
+	if err := changeable(name, stored, exists); err != nil {
+		return Status{}, err
+	}
+	var p *prepared
+	if !d.works() {
+		if p, err = r.prepare(ctx, stored.Spec, d.stats); err != nil {
+			if stored.Spec.State == deploy.Running {
+				d.setFailure(err)
+			}
+			return Status{}, fmt.Errorf("resume deployment %q: %w", name, err)
+		}
+	}
+	stored, err = r.catalog.Change(ctx, name, func(before catalog.Deployment, exists bool, _ []deploy.Spec) (*deploy.Spec, error) {
+		if err := changeable(name, before, exists); err != nil {
+			return nil, err
+		}
+		// Also if it runs: it may have failed in another process, which then starts it.
+		return inState(before.Spec, deploy.Running), nil
+	})
+	if err != nil {
+		return Status{}, errors.Join(err, p.discard(ctx))
+	}
+	if err := r.apply(context.WithoutCancel(ctx), d, stored, p); err != nil {
+		return Status{}, fmt.Errorf("resume deployment %q: %w", name, err)
+	}
+	r.awaitAssignment(ctx, d)
+	return r.status(ctx, d)
+}
+
+// inState is s in another desired state, since now.
+func inState(s deploy.Spec, state string) *deploy.Spec {
+	s.State, s.Changed = state, time.Now().UTC()
+	return &s
+}
+
+// changeable tells that a deployment can be changed other than by deleting it.
+func changeable(name string, d catalog.Deployment, exists bool) error {
+	switch {
+	case !exists:
+		return notFound(name)
+	case d.Err != nil:
+		return fmt.Errorf("%w: deployment %q cannot be read from the catalog: delete it and deploy it again: %w", deploy.ErrInvalid, name, d.Err)
+	}
+	return nil
+}
+
+func notFound(name string) error {
+	return fmt.Errorf("%w: %q: `millstream list` shows what there is", deploy.ErrNotFound, name)
 }
 
 // checkGroup refuses a name whose consumer group has offsets of its inputs: they are somebody else's, and would overrule the start position.
@@ -148,139 +239,4 @@ func (r *Runtime) checkGroup(ctx context.Context, s deploy.Spec) error {
 		}
 	}
 	return nil
-}
-
-// ensureTopics creates the topics of s that are not among the existing ones, and its dead letter topic.
-func (r *Runtime) ensureTopics(ctx context.Context, s deploy.Spec, existing map[string]int, partitions int) error {
-	if partitions <= 0 {
-		partitions = existing[s.Inputs[0]]
-	}
-	for _, name := range s.Topics() {
-		if _, ok := existing[name]; ok {
-			continue
-		}
-		if err := r.engine.EnsureTopic(ctx, name, partitions, nil); err != nil {
-			return fmt.Errorf("create the topic %s: %w", name, err)
-		}
-	}
-	if s.OnError != deploy.OnErrorDeadLetter {
-		return nil
-	}
-	return r.ensureDeadLetters(ctx, s)
-}
-
-// Undeploy stops and forgets a deployment; its consumer group's offsets are
-// forgotten too. Its dead letter topic stays. Errors: deploy.ErrNotFound, the engine's.
-func (r *Runtime) Undeploy(ctx context.Context, name string) error {
-	d, err := r.take(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer d.unlock()
-	if err := d.stop(ctx); err != nil {
-		r.logger.Warn("stopping a deployment that is deleted", "deployment", name, "error", err)
-	}
-	if err := r.catalog.DeleteDeployment(ctx, name); err != nil {
-		d.setFailure(fmt.Errorf("half deleted: %w: delete it again", err))
-		return err
-	}
-	// The name is free only afterwards: a deployment that takes it at once must not lose its own offsets.
-	err = r.engine.ForgetGroup(ctx, deploy.GroupName(name))
-	r.remove(d)
-	r.inBackground(r.collectGarbage)
-	if err != nil {
-		return fmt.Errorf("deployment %q is deleted, but the offsets of its group are still there: %w", name, err)
-	}
-	return nil
-}
-
-// Pause stops a deployment and keeps its offsets; pausing a paused one does nothing. Errors: deploy.ErrNotFound, the engine's.
-func (r *Runtime) Pause(ctx context.Context, name string) (Status, error) {
-	d, err := r.take(ctx, name)
-	if err != nil {
-		return Status{}, err
-	}
-	defer d.unlock()
-	if err := r.setState(ctx, d, deploy.Paused); err != nil {
-		return Status{}, err
-	}
-	if err := d.stop(ctx); err != nil {
-		return Status{}, fmt.Errorf("pause deployment %q: %w", name, err)
-	}
-	return r.status(ctx, d)
-}
-
-// Resume starts a deployment that is paused or has failed, from its committed
-// offsets; resuming one that runs does nothing. Errors: deploy.ErrNotFound, what keeps it from starting, the engine's.
-func (r *Runtime) Resume(ctx context.Context, name string) (Status, error) {
-	d, err := r.take(ctx, name)
-	if err != nil {
-		return Status{}, err
-	}
-	defer d.unlock()
-	_, _, w, _ := d.snapshot()
-	if w != nil && w.Failure() == nil {
-		return r.status(ctx, d)
-	}
-	if err := d.stop(ctx); err != nil {
-		return Status{}, fmt.Errorf("resume deployment %q: %w", name, err)
-	}
-	if err := r.start(ctx, d); err != nil {
-		d.setFailure(err)
-		return Status{}, fmt.Errorf("resume deployment %q: %w", name, err)
-	}
-	if err := r.setState(ctx, d, deploy.Running); err != nil {
-		return Status{}, err
-	}
-	d.awaitAssignment(ctx, r.ctx)
-	return r.status(ctx, d)
-}
-
-// setState stores the desired state of a deployment as a new version.
-func (r *Runtime) setState(ctx context.Context, d *deployment, state string) error {
-	spec, _, _, _ := d.snapshot()
-	if spec.State == state {
-		return nil
-	}
-	if spec.Module == "" {
-		return fmt.Errorf("%w: deployment %q cannot be read from the catalog: delete it and deploy it again", deploy.ErrInvalid, d.name)
-	}
-	spec.State = state
-	spec.Version++
-	spec.Changed = time.Now().UTC()
-	if err := r.catalog.PutDeployment(ctx, spec); err != nil {
-		return err
-	}
-	d.setSpec(spec)
-	return nil
-}
-
-// take returns a deployment with its turn.
-func (r *Runtime) take(ctx context.Context, name string) (*deployment, error) {
-	d, err := r.lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.lock(ctx); err != nil {
-		return nil, err
-	}
-	// It may have been deleted, or its Deploy have failed, while this one waited.
-	if again, err := r.lookup(name); err != nil || again != d {
-		d.unlock()
-		return nil, fmt.Errorf("%w: %q", deploy.ErrNotFound, name)
-	}
-	return d, nil
-}
-
-func (r *Runtime) lookup(name string) (*deployment, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, ErrClosed
-	}
-	d, ok := r.deployments[name]
-	if !ok {
-		return nil, fmt.Errorf("%w: %q: `millstream list` shows what there is", deploy.ErrNotFound, name)
-	}
-	return d, nil
 }

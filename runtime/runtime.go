@@ -6,6 +6,11 @@
 // over the same log brings every deployment back. All methods are safe for
 // concurrent use; changes of one deployment take turns, and those of
 // different ones do not wait for each other.
+//
+// Any number of runtimes share one log, in any number of processes. Each follows the catalog and does what it says, whoever
+// has stored it: starts, swaps, pauses and deletes. What runs in several processes shares the deployment's
+// consumer group, which deals out the partitions. A change rests on what was stored when it
+// began; when somebody else was faster, it is refused with deploy.ErrConflict, and nothing is lost.
 package runtime
 
 import (
@@ -17,7 +22,6 @@ import (
 	"sync"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
-	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/host"
 	"github.com/millstream-io/millstream/runtime/module"
@@ -41,28 +45,18 @@ type Options struct {
 	Host    *host.Host
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil: no metrics
+	// Only is the one deployment that this runtime runs and knows of; "" = all.
+	Only string
+	// Launcher runs the deployments; nil: workers in this process do.
+	Launcher Launcher
 }
 
 // Runtime runs deployments.
 type Runtime struct {
-	engine   engine.Engine
-	compiler compiler
-	catalog  *catalog.Catalog
-	logs     *worker.Logs
-	metrics  *worker.Metrics
-	logger   *slog.Logger
-	registry prometheus.Registerer
-	lag      prometheus.Collector
-
-	ctx        context.Context // of what runs in the background; ends with Close
-	cancel     context.CancelFunc
-	background sync.WaitGroup
-	starts     chan struct{} // places for modules compiled in the background
-
-	mu          sync.Mutex
-	closed      bool
-	deployments map[string]*deployment
-	latest      program // the module put last, so that its deployment need not compile it again
+	reconciler
+	prometheus prometheus.Registerer
+	lag        prometheus.Collector
+	latest     program // the module put last, so that its deployment need not compile it again; mu
 }
 
 // compiler is what the runtime needs of a host; hosted adapts it.
@@ -106,10 +100,11 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 	if err := o.Engine.EnsureTopic(ctx, LogsTopic, 1, worker.LogsConfigs()); err != nil {
 		return nil, fmt.Errorf("create the topic %s: %w", LogsTopic, err)
 	}
-	r := &Runtime{
-		engine: o.Engine, compiler: c, catalog: stored, logger: o.Logger, registry: o.Metrics,
-		starts: make(chan struct{}, max(1, runtime.GOMAXPROCS(0))), deployments: map[string]*deployment{},
-	}
+	r := &Runtime{prometheus: o.Metrics, reconciler: reconciler{
+		preparer: preparer{engine: o.Engine, compiler: c, catalog: stored, launcher: o.Launcher, logger: o.Logger},
+		registry: registry{deployments: map[string]*deployment{}},
+		only:     o.Only, starts: make(chan struct{}, max(1, runtime.GOMAXPROCS(0))),
+	}}
 	if o.Metrics != nil {
 		if err := r.register(o.Metrics); err != nil {
 			return nil, fmt.Errorf("register the metrics of deployments: %w", err)
@@ -117,48 +112,14 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.logs = worker.NewLogs(o.Engine, LogsTopic, o.Logger)
-	for _, d := range stored.Deployments() {
-		r.restore(d)
+	r.compare(false)
+	r.inBackground(r.follow)
+	r.inBackground(r.reconcile)
+	if r.only == "" {
+		r.inBackground(r.collectGarbage)
+		r.inBackground(func() { keepGroups(r) })
 	}
-	r.inBackground(r.collectGarbage)
-	r.inBackground(func() { keepGroups(r) })
 	return r, nil
-}
-
-// inBackground runs f until Close, which waits for it; after Close it does nothing.
-func (r *Runtime) inBackground(f func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closed {
-		r.background.Go(f)
-	}
-}
-
-// restore takes a stored deployment up again.
-func (r *Runtime) restore(stored catalog.Deployment) {
-	d := r.newDeployment(stored.Spec)
-	r.deployments[stored.Spec.Name] = d
-	if stored.Err != nil {
-		d.setFailure(fmt.Errorf("%w; delete it and deploy it again", stored.Err))
-		return
-	}
-	if stored.Spec.State != deploy.Running {
-		return
-	}
-	d.turn <- struct{}{} // nobody else can have it yet
-	r.inBackground(func() {
-		defer d.unlock()
-		select {
-		case r.starts <- struct{}{}:
-			defer func() { <-r.starts }()
-		case <-r.ctx.Done():
-			return
-		}
-		if err := r.start(r.ctx, d); err != nil && r.ctx.Err() == nil {
-			d.setFailure(err)
-			r.logger.Error("deployment does not start", "deployment", d.name, "error", err)
-		}
-	})
 }
 
 // collectGarbage forgets modules and assets that no deployment needs.
@@ -225,16 +186,16 @@ func (r *Runtime) Close(ctx context.Context) error {
 		stopping.Go(func() {
 			d.lock(context.WithoutCancel(ctx)) //nolint:errcheck // that context does not end
 			defer d.unlock()
-			errs[i] = d.stop(ctx)
+			errs[i] = r.stop(ctx, d)
 		})
 	}
 	stopping.Wait()
 	if latest != nil {
 		errs = append(errs, latest.Close(ctx))
 	}
-	if r.registry != nil {
-		r.registry.Unregister(r.lag)
-		r.metrics.Unregister(r.registry)
+	if r.prometheus != nil {
+		r.prometheus.Unregister(r.lag)
+		r.metrics.Unregister(r.prometheus)
 	}
 	errs = append(errs, r.logs.Close(ctx))
 	return errors.Join(errs...)

@@ -1,10 +1,8 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -26,6 +24,7 @@ type Status struct {
 	Rejected   int64 // records that got the error policy: rejected, trapped on, or with an output too large
 	Restarts   int64
 	Partitions map[engine.TopicPartition]PartitionStatus
+	Unchanged  bool // Deploy: all was as asked for already
 }
 
 // PartitionStatus is one input partition of a deployment.
@@ -68,18 +67,6 @@ func (r *Runtime) List(ctx context.Context) ([]Status, error) {
 		list = append(list, s)
 	}
 	return list, ctx.Err()
-}
-
-// all returns the deployments by name.
-func (r *Runtime) all() []*deployment {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]*deployment, 0, len(r.deployments))
-	for _, d := range r.deployments {
-		all = append(all, d)
-	}
-	slices.SortFunc(all, func(a, b *deployment) int { return cmp.Compare(a.name, b.name) })
-	return all
 }
 
 // status returns what is known even with an error.
@@ -132,6 +119,8 @@ func (d *deployment) phase() (phase, reason string) {
 		return worker.PhaseFailed, failure.Error()
 	case spec.State == deploy.Paused:
 		return PhasePaused, ""
+	case spec.State == deploy.Completed:
+		return worker.PhaseCompleted, ""
 	case w == nil:
 		return worker.PhaseStarting, ""
 	}

@@ -138,8 +138,14 @@ func TestTheLifeOfADeployment(t *testing.T) {
 	if len(list) != 1 || list[0].Partitions[0].Committed != 1 || list[0].Lag != 0 || !list[0].Partitions[0].Running {
 		t.Errorf("list is %+v", list)
 	}
+	again, err := a.client.Deploy(ctx, request)
+	a.ok(err)
+	if !again.Unchanged || again.Spec.Version != 1 {
+		t.Errorf("deployed again without a change: %+v", again)
+	}
+	request.New = true
 	_, err = a.client.Deploy(ctx, request)
-	wantProblem(t, err, http.StatusConflict, "millstream delete drop")
+	wantProblem(t, err, http.StatusConflict, `"drop" is at version 1`)
 	s, err = a.client.Pause(ctx, "drop")
 	a.ok(err)
 	if s.Phase != "paused" {
@@ -153,6 +159,63 @@ func TestTheLifeOfADeployment(t *testing.T) {
 	a.ok(a.client.Delete(ctx, "drop"))
 	_, err = a.client.Get(ctx, "drop")
 	wantProblem(t, err, http.StatusNotFound, `"drop"`)
+}
+
+// TestVersions: plan, deploy, history, rollback and reset over HTTP.
+func TestVersions(t *testing.T) {
+	a := newAPI(t, nil)
+	ctx := t.Context()
+	m, err := a.client.TryModule(ctx, bytes.NewReader(dropModule), -1)
+	a.ok(err)
+	asset, err := a.client.TryAsset(ctx, strings.NewReader("hola"), -1)
+	a.ok(err)
+	spec := deploy.Spec{Name: "drop", Module: m.Digest, Inputs: []string{"in"}, Outputs: []deploy.Output{{Topic: "out"}}, By: "me@here"}
+	request := DeployRequest{Spec: spec, CreateTopics: true}
+	request.Spec.Assets = map[string]string{"words": asset.Digest}
+	plan, err := a.client.Plan(ctx, request)
+	a.ok(err)
+	if plan.Action != runtime.ActionCreate || plan.Before != nil || len(plan.CreateTopics) != 2 || plan.After.Version != 1 {
+		t.Errorf("plan is %+v", plan)
+	}
+	_, err = a.client.Deploy(ctx, request)
+	wantProblem(t, err, http.StatusNotFound, "upload it")
+
+	a.upload()
+	request.Spec.Assets = nil
+	_, err = a.client.Deploy(ctx, request)
+	a.ok(err)
+	request.Spec.OnError = deploy.OnErrorSkip
+	s, err := a.client.Deploy(ctx, request)
+	a.ok(err)
+	if s.Spec.Version != 2 {
+		t.Errorf("upgraded: %+v", s.Spec)
+	}
+	history, err := a.client.History(ctx, "drop")
+	a.ok(err)
+	if len(history) != 2 || !history[0].Current || history[0].Spec.By != "me@here" || history[0].Changes[0].Field != "on_error" || history[1].Changes != nil {
+		t.Errorf("history is %+v", history)
+	}
+	s, err = a.client.Rollback(ctx, "drop", RollbackRequest{By: "you@there"})
+	a.ok(err)
+	if s.Spec.Version != 3 || s.Spec.Rollback != 1 || s.Spec.OnError != deploy.OnErrorDeadLetter || s.Spec.By != "you@there" {
+		t.Errorf("rolled back: %+v", s.Spec)
+	}
+	_, err = a.client.Rollback(ctx, "drop", RollbackRequest{Version: 9})
+	wantProblem(t, err, http.StatusNotFound, "no version 9")
+
+	a.ok(a.log.Append(ctx, "in", []engine.Record{{Value: []byte("x")}}))
+	a.ok(a.log.Wait(ctx, func() bool { return a.log.Committed("drop", "in", 0) == 1 }))
+	_, err = a.client.Reset(ctx, "drop", ResetRequest{To: "earliest"})
+	wantProblem(t, err, http.StatusConflict, "millstream pause drop")
+	_, err = a.client.Pause(ctx, "drop")
+	a.ok(err)
+	changes, err := a.client.Reset(ctx, "drop", ResetRequest{To: "earliest"})
+	a.ok(err)
+	if want := (OffsetChange{Topic: "in", From: 1}); len(changes) != 1 || changes[0] != want {
+		t.Errorf("reset %+v, want %+v", changes, want)
+	}
+	_, err = a.client.Reset(ctx, "drop", ResetRequest{To: "soon"})
+	wantProblem(t, err, http.StatusBadRequest, "earliest")
 }
 
 func TestWhatIsRefused(t *testing.T) {

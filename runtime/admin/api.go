@@ -2,7 +2,7 @@
 // client: deployments, modules, health, metrics. The API speaks JSON; errors
 // are RFC 9457 problems whose detail names the fix.
 //
-// It is plain net/http: there are nine routes, two of which take raw bytes, and
+// It is plain net/http: there are few routes, two of which take raw bytes, and
 // the errors come from one table, so that a framework such as huma (1.1 MB of binary, a
 // reflection layer and an error shape of its own) would save a few lines of decoding.
 //
@@ -22,9 +22,10 @@ import (
 
 // Paths of the API.
 const (
-	PathModules     = "/v1/modules"     // POST wasm bytes → ModuleInfo
-	PathAssets      = "/v1/assets"      // POST bytes → AssetInfo
-	PathDeployments = "/v1/deployments" // POST DeployRequest → Status; GET → []Status; GET, DELETE /{name}; POST /{name}/pause, /{name}/resume
+	PathModules     = "/v1/modules"     // POST wasm bytes → ModuleInfo; ?try=true: for a plan, it is not stored
+	PathAssets      = "/v1/assets"      // POST bytes → AssetInfo; ?try=true
+	PathDeployments = "/v1/deployments" // POST DeployRequest → Status; GET → []Status; GET, DELETE /{name}; POST /{name}/pause, /resume, /rollback, /reset; GET /{name}/history
+	PathPlans       = "/v1/plans"       // POST DeployRequest → Plan
 	PathInfo        = "/v1/info"        // GET → Info
 	PathMetrics     = "/metrics"
 	PathHealth      = "/healthz"
@@ -61,19 +62,59 @@ type AssetInfo struct {
 	SizeBytes int    `json:"size_bytes"`
 }
 
-// DeployRequest asks for a new deployment.
+// DeployRequest asks for a deployment, for the next version of one, or for the plan of that. Spec.By says who asks.
 type DeployRequest struct {
 	Spec deploy.Spec `json:"spec"`
 	// CreateTopics creates inputs and outputs that do not exist.
 	CreateTopics bool `json:"create_topics"`
 	// Partitions of created topics; 0 = as many as the first input has, else the default.
 	Partitions int `json:"partitions,omitempty"`
+	// New refuses a name that is taken.
+	New bool `json:"new,omitempty"`
+}
+
+// Plan is what a DeployRequest would do.
+type Plan struct {
+	Action       string          `json:"action"` // create, swap, restart, store or nothing; package runtime says what they are
+	Before       *deploy.Spec    `json:"before,omitempty"`
+	After        deploy.Spec     `json:"after"`
+	Changes      []deploy.Change `json:"changes"`
+	CreateTopics []string        `json:"create_topics"`
+}
+
+// Version is one version of a deployment.
+type Version struct {
+	Spec    deploy.Spec     `json:"spec"`
+	Current bool            `json:"current,omitempty"`
+	Changes []deploy.Change `json:"changes"`         // from the version before; null for the oldest that is kept
+	Error   string          `json:"error,omitempty"` // why it cannot be read
+}
+
+// RollbackRequest asks for an older version.
+type RollbackRequest struct {
+	Version int    `json:"version,omitempty"` // 0: the one before the present one
+	By      string `json:"by,omitempty"`
+}
+
+// ResetRequest asks for other offsets of a deployment that does not run.
+type ResetRequest struct {
+	To         string  `json:"to"`                   // earliest, latest, an offset, an RFC 3339 time or a duration ago
+	Partitions []int32 `json:"partitions,omitempty"` // of every input; none = all
+	DryRun     bool    `json:"dry_run,omitempty"`
+}
+
+// OffsetChange is where a deployment goes on in one partition.
+type OffsetChange struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	From      int64  `json:"from_offset"` // -1: none was committed
+	To        int64  `json:"to_offset"`
 }
 
 // Status is a deployment and how it does.
 type Status struct {
 	Spec deploy.Spec `json:"spec"`
-	// Phase: starting, running, paused, failed (see Reason), retrying.
+	// Phase: starting, running, paused, completed, failed (see Reason), retrying.
 	Phase string `json:"phase"`
 	// Reason explains in a sentence, with the fix, why the phase is not running.
 	Reason     string            `json:"reason,omitempty"`
@@ -84,6 +125,8 @@ type Status struct {
 	Rejected   int64             `json:"records_rejected"`
 	Restarts   int64             `json:"instance_restarts"`
 	Partitions []PartitionStatus `json:"partitions,omitempty"`
+	// Unchanged says of a deploy that it was all as asked for already.
+	Unchanged bool `json:"unchanged,omitempty"`
 }
 
 // PartitionStatus is one input partition of a deployment.

@@ -55,14 +55,53 @@ func (c *Client) UploadAsset(ctx context.Context, b io.Reader, sizeBytes int64) 
 	return &answer, c.do(ctx, http.MethodPost, PathAssets, "application/octet-stream", b, sizeBytes, &answer)
 }
 
-// Deploy makes a new deployment and answers when it runs, or a little later.
+// TryModule has a module of sizeBytes (-1: unknown) checked for a plan, without storing it.
+func (c *Client) TryModule(ctx context.Context, wasm io.Reader, sizeBytes int64) (*ModuleInfo, error) {
+	var answer ModuleInfo
+	return &answer, c.do(ctx, http.MethodPost, PathModules+"?try=true", "application/wasm", wasm, sizeBytes, &answer)
+}
+
+// TryAsset brings a file of sizeBytes (-1: unknown) for a plan, without storing it.
+func (c *Client) TryAsset(ctx context.Context, b io.Reader, sizeBytes int64) (*AssetInfo, error) {
+	var answer AssetInfo
+	return &answer, c.do(ctx, http.MethodPost, PathAssets+"?try=true", "application/octet-stream", b, sizeBytes, &answer)
+}
+
+// Deploy makes a deployment, or the next version of one, and answers when it runs, or a little later.
 func (c *Client) Deploy(ctx context.Context, r DeployRequest) (*Status, error) {
-	body, err := json.Marshal(r)
+	return send[Status](ctx, c, PathDeployments, r)
+}
+
+// Plan tells what Deploy would do, and changes nothing.
+func (c *Client) Plan(ctx context.Context, r DeployRequest) (*Plan, error) {
+	return send[Plan](ctx, c, PathPlans, r)
+}
+
+// Rollback deploys an older version again, as the next one.
+func (c *Client) Rollback(ctx context.Context, name string, r RollbackRequest) (*Status, error) {
+	return send[Status](ctx, c, pathOf(name)+"/rollback", r)
+}
+
+// History returns the versions of a deployment that are kept, the newest first.
+func (c *Client) History(ctx context.Context, name string) ([]Version, error) {
+	history, err := get[[]Version](ctx, c, http.MethodGet, pathOf(name)+"/history")
+	return *history, err
+}
+
+// Reset sets where a deployment that does not run goes on reading.
+func (c *Client) Reset(ctx context.Context, name string, r ResetRequest) ([]OffsetChange, error) {
+	changes, err := send[[]OffsetChange](ctx, c, pathOf(name)+"/reset", r)
+	return *changes, err
+}
+
+// send posts a JSON value.
+func send[T any](ctx context.Context, c *Client, path string, value any) (*T, error) {
+	var answer T
+	body, err := json.Marshal(value)
 	if err != nil {
-		return nil, fmt.Errorf("encode the request: %w", err)
+		return &answer, fmt.Errorf("encode the request: %w", err)
 	}
-	var answer Status
-	return &answer, c.do(ctx, http.MethodPost, PathDeployments, "application/json", bytes.NewReader(body), int64(len(body)), &answer)
+	return &answer, c.do(ctx, http.MethodPost, path, "application/json", bytes.NewReader(body), int64(len(body)), &answer)
 }
 
 // List returns all deployments by name.

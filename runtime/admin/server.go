@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -99,17 +98,21 @@ func (s *Server) routes(metrics http.Handler) http.Handler {
 	one := PathDeployments + "/{name}"
 	mux := http.NewServeMux()
 	for pattern, f := range map[string]route{
-		"GET " + PathInfo:         s.getInfo,
-		"POST " + PathModules:     s.postModule,
-		"POST " + PathAssets:      s.postAsset,
-		"POST " + PathDeployments: s.postDeployment,
-		"GET " + PathDeployments:  s.listDeployments,
-		"GET " + one:              s.named(s.runtime.Status),
-		"DELETE " + one:           s.deleteDeployment,
-		"POST " + one + "/pause":  s.named(s.runtime.Pause),
-		"POST " + one + "/resume": s.named(s.runtime.Resume),
-		"GET " + PathHealth:       func(http.ResponseWriter, *http.Request) (any, error) { return health{"ok"}, nil },
-		"GET " + PathReady:        s.getReady,
+		"GET " + PathInfo:           s.getInfo,
+		"POST " + PathModules:       s.postModule,
+		"POST " + PathAssets:        s.postAsset,
+		"POST " + PathDeployments:   s.postDeployment,
+		"GET " + PathDeployments:    s.listDeployments,
+		"GET " + one:                s.named(s.runtime.Status),
+		"DELETE " + one:             s.deleteDeployment,
+		"POST " + one + "/pause":    s.named(s.runtime.Pause),
+		"POST " + one + "/resume":   s.named(s.runtime.Resume),
+		"POST " + one + "/rollback": s.rollback,
+		"POST " + one + "/reset":    s.reset,
+		"GET " + one + "/history":   s.history,
+		"POST " + PathPlans:         s.postPlan,
+		"GET " + PathHealth:         func(http.ResponseWriter, *http.Request) (any, error) { return health{"ok"}, nil },
+		"GET " + PathReady:          s.getReady,
 	} {
 		mux.Handle(pattern, f)
 	}
@@ -141,7 +144,11 @@ func (s *Server) postModule(w http.ResponseWriter, r *http.Request) (any, error)
 		return nil, err
 	}
 	defer done()
-	report, err := s.runtime.PutModule(r.Context(), wasm)
+	put := s.runtime.PutModule
+	if onlyTried(r) {
+		put = s.runtime.TryModule
+	}
+	report, err := put(r.Context(), wasm)
 	if err != nil {
 		return nil, err
 	}
@@ -154,12 +161,18 @@ func (s *Server) postAsset(w http.ResponseWriter, r *http.Request) (any, error) 
 		return nil, err
 	}
 	defer done()
+	if onlyTried(r) {
+		return AssetInfo{Digest: s.runtime.TryAsset(b).String(), SizeBytes: len(b)}, nil
+	}
 	digest, err := s.runtime.PutAsset(r.Context(), b)
 	if err != nil {
 		return nil, err
 	}
 	return AssetInfo{Digest: digest.String(), SizeBytes: len(b)}, nil
 }
+
+// onlyTried tells that an upload is for a plan.
+func onlyTried(r *http.Request) bool { return r.URL.Query().Get("try") == "true" }
 
 // upload reads a body of raw bytes; done gives its place to the next upload.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request, maxBytes int64) (b []byte, done func(), err error) {
@@ -191,23 +204,6 @@ func readError(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: read the body: %w", errBadRequest, err)
-}
-
-func (s *Server) postDeployment(w http.ResponseWriter, r *http.Request) (any, error) {
-	var request DeployRequest
-	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
-	body.DisallowUnknownFields()
-	if err := body.Decode(&request); err != nil {
-		return nil, readError(err)
-	}
-	if _, err := body.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: there is more than one JSON value in the body", errBadRequest)
-	}
-	status, err := s.runtime.Deploy(r.Context(), request.Spec, runtime.DeployOptions{CreateTopics: request.CreateTopics, Partitions: request.Partitions})
-	if err != nil {
-		return nil, err
-	}
-	return statusOf(status), nil
 }
 
 func (s *Server) listDeployments(_ http.ResponseWriter, r *http.Request) (any, error) {

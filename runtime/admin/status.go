@@ -11,7 +11,7 @@ import (
 func statusOf(s runtime.Status) Status {
 	status := Status{
 		Spec: s.Spec, Phase: s.Phase, Reason: s.Reason,
-		Records: s.Records, Outputs: s.Outputs, Rejected: s.Rejected, Restarts: s.Restarts,
+		Records: s.Records, Outputs: s.Outputs, Rejected: s.Rejected, Restarts: s.Restarts, Unchanged: s.Unchanged,
 	}
 	if s.Module != nil && s.Module.Manifest != nil {
 		status.ModuleName = s.Module.Manifest.Name

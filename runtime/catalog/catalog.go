@@ -2,22 +2,29 @@
 // compacted topic, which is the truth, and replayed in memory. FORMAT.md in this
 // directory defines the records byte for byte.
 //
-// Durability: what Put… and Delete… have answered with nil survives any end of
+// Any number of processes read and write one catalog. Change decides by what
+// all of them have stored, and is decided again when another one was
+// faster, so that no change is lost or based on an older state than its author saw. Refresh reads what others
+// have written until now; Follow keeps on reading, and Changed tells when there was something.
+//
+// Durability: what Put…, Change and Delete have answered with nil survives any end of
 // the process; after an error the change may or may not be there, and may be
-// tried again. A damaged record concerns only the one module, asset or
+// tried again. A damaged record concerns only the one module, asset, version or
 // deployment it belongs to, is reported for it, and is never skipped silently.
 //
 // Memory: the catalog holds the bytes of its blobs (modules and assets), at most
-// MaxStoredBytes in all. Blobs that no deployment has referred to for
+// MaxStoredBytes in all. Blobs that no deployment and no kept version has referred to for
 // GracePeriod are forgotten by Collect.
 //
-// A Catalog is safe for concurrent use; writers take turns. It expects to be the only writer of its topic.
+// A Catalog is safe for concurrent use.
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +33,6 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
-	"github.com/millstream-io/millstream/runtime/module"
 )
 
 // Bounds of the catalog.
@@ -40,6 +46,8 @@ const (
 	MaxStoredBytes = 512 << 20
 	// GracePeriod is how long a blob without a deployment stays: the time between an upload and its deployment.
 	GracePeriod = time.Hour
+	// KeptVersions is how many replaced versions of a deployment are kept, with their modules and assets.
+	KeptVersions = 10
 )
 
 // Errors of the catalog.
@@ -63,55 +71,60 @@ const (
 	Asset  Kind = "asset"
 )
 
-const deploymentKind = "deployment"
+// The first elements of the other keys.
+const (
+	deploymentKind = "deployment"
+	versionKind    = "version"
+)
 
 // Log is what the catalog needs of an engine.
 type Log interface {
 	EnsureTopic(ctx context.Context, name string, partitions int, configs map[string]string) error
 	Append(ctx context.Context, topic string, records []engine.Record) error
+	Update(ctx context.Context, topic string, f func(ctx context.Context) ([]engine.Record, error)) error
 	ReadAll(ctx context.Context, topic string, from engine.Positions, f func(partition int32, r engine.Record) error) (engine.Positions, error)
+	Follow(ctx context.Context, topic string, from engine.Positions, f func(partition int32, r engine.Record) error) error
 }
 
-// Deployment is a stored deployment. When its record cannot be read, only
-// Spec.Name is set and Err says why.
+// Deployment is a stored deployment, or a version of one. When its record cannot be read, only
+// Spec.Name is set (of a version also Spec.Version) and Err says why.
 type Deployment struct {
 	Spec deploy.Spec
 	Err  error
+	// Offset of the record in the topic: a deployment with the same offset has not changed.
+	Offset int64
 }
 
 // Catalog is an open catalog.
 type Catalog struct {
-	log   Log
-	topic string
-	turn  chan struct{} // holds one token: the right to write
+	log  Log
+	turn chan struct{} // holds one token: the right to write; it spares processes from fencing themselves
 
-	mu          sync.RWMutex
+	mu sync.RWMutex
+	state
+	changed chan struct{} // closed and replaced when something was applied
+}
+
+// state is what the records until positions say.
+type state struct {
+	topic       string // for errors
+	positions   engine.Positions
 	blobs       map[blobKey]*blob
 	storedBytes int
 	deployments map[string]Deployment
+	versions    map[string]map[int]Deployment // by name and version, the replaced ones
 }
 
-type blobKey struct {
-	kind   Kind
-	digest module.Digest
-}
-
-func (k blobKey) String() string { return string(k.kind) + " " + k.digest.String() }
-
-// blob is one module or asset. Parts are kept until all are there, then bytes.
-type blob struct {
-	bytes []byte // nil: incomplete or damaged
-	err   error
-	parts [][]byte // index = part; nil entries are missing
-	put   time.Time
+func newState(topic string) state {
+	return state{
+		topic: topic, positions: engine.Positions{}, blobs: map[blobKey]*blob{},
+		deployments: map[string]Deployment{}, versions: map[string]map[int]Deployment{},
+	}
 }
 
 // Open creates the topic if need be and replays it.
 func Open(ctx context.Context, log Log, topic string) (*Catalog, error) {
-	c := &Catalog{
-		log: log, topic: topic, turn: make(chan struct{}, 1),
-		blobs: map[blobKey]*blob{}, deployments: map[string]Deployment{},
-	}
+	c := &Catalog{log: log, turn: make(chan struct{}, 1), state: newState(topic), changed: make(chan struct{})}
 	c.turn <- struct{}{}
 	err := log.EnsureTopic(ctx, topic, 1, map[string]string{
 		"cleanup.policy":    "compact",
@@ -120,108 +133,91 @@ func Open(ctx context.Context, log Log, topic string) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("catalog topic %s: %w", topic, err)
 	}
-	_, err = log.ReadAll(ctx, topic, nil, func(_ int32, r engine.Record) error {
-		c.replay(r)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read catalog topic %s: %w", topic, err)
-	}
-	for k, b := range c.blobs {
-		c.assemble(k, b)
+	if err := c.Refresh(ctx); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// Refresh returns when everything is known that was stored before the call, by whatever process.
+func (c *Catalog) Refresh(ctx context.Context) error {
+	c.mu.RLock()
+	from := maps.Clone(c.positions)
+	c.mu.RUnlock()
+	if _, err := c.log.ReadAll(ctx, c.topic, from, c.apply); err != nil {
+		return fmt.Errorf("read catalog topic %s: %w", c.topic, err)
+	}
+	return nil
+}
+
+// Follow applies what is stored from now on, until ctx ends or the log fails; it always returns an error.
+// After a failure Reload comes first: deletions may have been compacted away meanwhile.
+func (c *Catalog) Follow(ctx context.Context) error {
+	c.mu.RLock()
+	from := maps.Clone(c.positions)
+	c.mu.RUnlock()
+	return fmt.Errorf("follow catalog topic %s: %w", c.topic, c.log.Follow(ctx, c.topic, from, c.apply))
+}
+
+// Reload reads the whole topic again, in place of what is known.
+func (c *Catalog) Reload(ctx context.Context) error {
+	fresh := Catalog{state: newState(c.topic), changed: make(chan struct{})}
+	if _, err := c.log.ReadAll(ctx, c.topic, nil, fresh.apply); err != nil {
+		return fmt.Errorf("read catalog topic %s: %w", c.topic, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = fresh.state
+	c.signal()
+	return nil
+}
+
+// Changed returns a channel that is closed at the next change, whoever makes it.
+func (c *Catalog) Changed() <-chan struct{} {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.changed
+}
+
+func (c *Catalog) signal() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// apply takes one record. Several readers may bring it, each all records in
+// order; the first one counts.
+func (c *Catalog) apply(partition int32, r engine.Record) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.Offset < c.positions[partition] {
+		return nil
+	}
+	c.positions[partition] = r.Offset + 1
+	c.replay(r)
+	c.signal()
+	return nil
 }
 
 // Deployments returns all deployments by name, readable or not.
 func (c *Catalog) Deployments() []Deployment {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	list := make([]Deployment, 0, len(c.deployments))
-	for _, d := range c.deployments {
-		list = append(list, d)
-	}
-	slices.SortFunc(list, func(a, b Deployment) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
-	return list
+	return slices.SortedFunc(maps.Values(c.deployments), func(a, b Deployment) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
 }
 
-// Blob returns the bytes of a module or asset; the caller must not change
-// them. Errors wrap ErrNotFound or ErrDamaged.
-func (c *Catalog) Blob(kind Kind, d module.Digest) ([]byte, error) {
+// Deployment returns one deployment.
+func (c *Catalog) Deployment(name string) (Deployment, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	key := blobKey{kind, d}
-	b, ok := c.blobs[key]
-	if !ok {
-		return nil, fmt.Errorf("%v: %w: upload it", key, ErrNotFound)
-	}
-	return b.bytes, b.err
+	d, ok := c.deployments[name]
+	return d, ok
 }
 
-// PutBlob stores a module or asset and returns its digest. Storing what is there only renews its grace period. b is not kept.
-func (c *Catalog) PutBlob(ctx context.Context, kind Kind, b []byte) (module.Digest, error) {
-	key := blobKey{kind, module.DigestOf(b)}
-	if len(b) > MaxBlobBytes {
-		return key.digest, fmt.Errorf("%w: a %s of %d bytes is over the limit of %d", ErrFull, kind, len(b), MaxBlobBytes)
-	}
-	if err := c.lock(ctx); err != nil {
-		return key.digest, err
-	}
-	defer c.unlock()
-	now := time.Now()
-	if c.renew(key, now) {
-		return key.digest, nil
-	}
-	if err := c.makeRoom(ctx, len(b)); err != nil {
-		return key.digest, err
-	}
-	for _, r := range blobRecords(key, b, now) {
-		// One append for each part: together they would be one batch over max.message.bytes.
-		if err := c.log.Append(ctx, c.topic, []engine.Record{r}); err != nil {
-			return key.digest, fmt.Errorf("store %v: %w", key, err)
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drop(key)
-	c.blobs[key] = &blob{bytes: append(make([]byte, 0, len(b)), b...), put: now}
-	c.storedBytes += len(b)
-	return key.digest, nil
-}
-
-// PutDeployment stores s in place of what was stored under its name.
-func (c *Catalog) PutDeployment(ctx context.Context, s deploy.Spec) error {
-	if err := c.lock(ctx); err != nil {
-		return err
-	}
-	defer c.unlock()
-	r, err := deploymentRecord(s)
-	if err != nil {
-		return err
-	}
-	if err := c.log.Append(ctx, c.topic, []engine.Record{r}); err != nil {
-		return fmt.Errorf("store deployment %q: %w", s.Name, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.deployments[s.Name] = Deployment{Spec: s}
-	return nil
-}
-
-// DeleteDeployment forgets a deployment.
-func (c *Catalog) DeleteDeployment(ctx context.Context, name string) error {
-	if err := c.lock(ctx); err != nil {
-		return err
-	}
-	defer c.unlock()
-	tombstone := engine.Record{Key: deploymentRecordKey(name), Timestamp: time.Now().UnixMilli()}
-	if err := c.log.Append(ctx, c.topic, []engine.Record{tombstone}); err != nil {
-		return fmt.Errorf("delete deployment %q: %w", name, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.deployments, name)
-	return nil
+// Versions returns the replaced versions of a deployment that are kept, the oldest first.
+func (c *Catalog) Versions(name string) []Deployment {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(c.versions[name]), func(a, b Deployment) int { return cmp.Compare(a.Spec.Version, b.Spec.Version) })
 }
 
 func (c *Catalog) lock(ctx context.Context) error {
@@ -234,23 +230,3 @@ func (c *Catalog) lock(ctx context.Context) error {
 }
 
 func (c *Catalog) unlock() { c.turn <- struct{}{} }
-
-// renew tells whether the blob is there and sound, and starts its grace period anew.
-func (c *Catalog) renew(key blobKey, now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b, ok := c.blobs[key]
-	if !ok || b.err != nil {
-		return false
-	}
-	b.put = now
-	return true
-}
-
-// drop forgets a blob in memory; c.mu is held.
-func (c *Catalog) drop(key blobKey) {
-	if b, ok := c.blobs[key]; ok {
-		c.storedBytes -= len(b.bytes)
-		delete(c.blobs, key)
-	}
-}

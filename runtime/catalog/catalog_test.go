@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,9 +23,14 @@ import (
 
 // memoryLog is one topic as a list.
 type memoryLog struct {
+	mu      sync.Mutex
 	records []engine.Record
+	end     int64
 	configs map[string]string
 	fail    error
+	grown   chan struct{} // closed and replaced by Append
+	// rival, if set, is called once within an update, before its records are appended: somebody else is faster.
+	rival func()
 }
 
 func (l *memoryLog) EnsureTopic(_ context.Context, _ string, _ int, configs map[string]string) error {
@@ -33,6 +39,8 @@ func (l *memoryLog) EnsureTopic(_ context.Context, _ string, _ int, configs map[
 }
 
 func (l *memoryLog) Append(_ context.Context, _ string, records []engine.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.fail != nil {
 		return l.fail
 	}
@@ -40,19 +48,65 @@ func (l *memoryLog) Append(_ context.Context, _ string, records []engine.Record)
 		if size := len(r.Key) + len(r.Value); size > 1_000_000 {
 			return fmt.Errorf("record of %d bytes", size)
 		}
-		r.Offset = int64(len(l.records))
+		r.Offset = l.end
+		l.end++
 		l.records = append(l.records, r)
+	}
+	if l.grown != nil {
+		close(l.grown)
+		l.grown = make(chan struct{})
 	}
 	return nil
 }
 
-func (l *memoryLog) ReadAll(_ context.Context, _ string, _ engine.Positions, f func(int32, engine.Record) error) (engine.Positions, error) {
-	for _, r := range l.records {
+func (l *memoryLog) Update(ctx context.Context, topic string, f func(context.Context) ([]engine.Record, error)) error {
+	for {
+		end := l.end
+		records, err := f(ctx)
+		if err != nil || len(records) == 0 {
+			return err
+		}
+		if rival := l.rival; rival != nil {
+			l.rival = nil
+			rival()
+		}
+		if l.end == end {
+			return l.Append(ctx, topic, records)
+		}
+	}
+}
+
+func (l *memoryLog) ReadAll(_ context.Context, _ string, from engine.Positions, f func(int32, engine.Record) error) (engine.Positions, error) {
+	l.mu.Lock()
+	records, end := slices.Clone(l.records), l.end
+	l.mu.Unlock()
+	for _, r := range records {
+		if r.Offset < from[0] {
+			continue
+		}
 		if err := f(0, r); err != nil {
 			return nil, err
 		}
 	}
-	return nil, nil
+	return engine.Positions{0: end}, nil
+}
+
+func (l *memoryLog) Follow(ctx context.Context, topic string, from engine.Positions, f func(int32, engine.Record) error) error {
+	for {
+		l.mu.Lock()
+		grown := l.grown
+		l.mu.Unlock()
+		at, err := l.ReadAll(ctx, topic, from, f)
+		if err != nil {
+			return err
+		}
+		from = at
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // compact keeps the last record of each key, and no tombstones.
@@ -86,6 +140,16 @@ func open(t *testing.T, l *memoryLog) *Catalog {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// store stores s whatever is there.
+func store(t *testing.T, c *Catalog, s deploy.Spec) Deployment {
+	t.Helper()
+	d, err := c.Change(t.Context(), s.Name, func(Deployment, bool, []deploy.Spec) (*deploy.Spec, error) { return &s, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func put(t *testing.T, c *Catalog, kind Kind, b []byte) module.Digest {
@@ -132,11 +196,9 @@ func TestWhatIsStoredComesBack(t *testing.T) {
 	m := module.DigestOf([]byte("small"))
 	want := map[string]deploy.Spec{"a": spec("a", m), "c": spec("c", m)}
 	for _, name := range []string{"a", "b", "c"} {
-		if err := c.PutDeployment(t.Context(), spec(name, m)); err != nil {
-			t.Fatal(err)
-		}
+		store(t, c, spec(name, m))
 	}
-	if err := c.DeleteDeployment(t.Context(), "b"); err != nil {
+	if err := c.Delete(t.Context(), "b", time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	check := func(what string, c *Catalog) {
@@ -208,14 +270,14 @@ func TestUnreadableDeploymentsAreReported(t *testing.T) {
 	c := open(t, l)
 	m := put(t, c, Module, []byte("m"))
 	for _, name := range []string{"garbage", "newer", "renamed", "sound"} {
-		if err := c.PutDeployment(t.Context(), spec(name, m)); err != nil {
-			t.Fatal(err)
-		}
+		store(t, c, spec(name, m))
 	}
 	l.find("/garbage").Value = []byte("{")
 	l.find("/newer").Value = []byte(`{"format":2}`)
 	l.find("/renamed").Value = []byte(`{"format":1,"spec":{"name":"other"}}`)
-	l.records = append(l.records, engine.Record{Key: []byte("unknown/kind"), Value: []byte("x")}, engine.Record{Value: []byte("no key")})
+	if err := l.Append(t.Context(), "", []engine.Record{{Key: []byte("unknown/kind"), Value: []byte("x")}, {Value: []byte("no key")}}); err != nil {
+		t.Fatal(err)
+	}
 	c = open(t, l)
 	if got := slices.Collect(maps.Keys(deployments(c))); !slices.Equal(got, []string{"sound"}) {
 		t.Errorf("sound deployments are %v", got)
@@ -239,9 +301,7 @@ func TestGarbageIsForgottenAfterItsGrace(t *testing.T) {
 		unused := put(t, c, Module, bytes.Repeat([]byte("unused"), 200_000))
 		s := spec("a", used)
 		s.Assets = map[string]string{"x": asset.String()}
-		if err := c.PutDeployment(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
+		store(t, c, s)
 		collected := func(want int) {
 			t.Helper()
 			if n, err := c.Collect(t.Context()); n != want || err != nil {
@@ -258,7 +318,7 @@ func TestGarbageIsForgottenAfterItsGrace(t *testing.T) {
 		if len(l.records) != 3 {
 			t.Errorf("%d records after compaction, want 3", len(l.records))
 		}
-		if err := c.DeleteDeployment(t.Context(), "a"); err != nil {
+		if err := c.Delete(t.Context(), "a", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		collected(2)
@@ -274,6 +334,8 @@ func TestBoundsAndFailures(t *testing.T) {
 	if _, err := c.PutBlob(t.Context(), Module, make([]byte, MaxBlobBytes+1)); !errors.Is(err, ErrFull) {
 		t.Errorf("too large a blob: %v", err)
 	}
+	m := put(t, c, Module, []byte("m"))
+	store(t, c, spec("used", m))
 	c.storedBytes = MaxStoredBytes
 	if _, err := c.PutBlob(t.Context(), Module, []byte("x")); !errors.Is(err, ErrFull) {
 		t.Errorf("a full catalog: %v", err)
@@ -283,13 +345,14 @@ func TestBoundsAndFailures(t *testing.T) {
 	if _, err := c.PutBlob(t.Context(), Module, []byte("x")); !errors.Is(err, engine.ErrStorage) {
 		t.Errorf("a full disk: %v", err)
 	}
-	if err := c.PutDeployment(t.Context(), spec("a", module.Digest{})); !errors.Is(err, engine.ErrStorage) || len(c.Deployments()) != 0 {
+	always := func(Deployment, bool, []deploy.Spec) (*deploy.Spec, error) { s := spec("a", m); return &s, nil }
+	if _, err := c.Change(t.Context(), "a", always); !errors.Is(err, engine.ErrStorage) || len(c.Deployments()) != 1 {
 		t.Errorf("a full disk: %v, %v", err, c.Deployments())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	<-c.turn
-	if err := c.DeleteDeployment(ctx, "a"); !errors.Is(err, context.Canceled) {
+	if err := c.Delete(ctx, "a", time.Time{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("while another writes: %v", err)
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/module"
 )
 
-// Collect writes tombstones for blobs that no deployment refers to and that
+// Collect writes tombstones for blobs that no deployment and no kept version refers to and that
 // were put longer than GracePeriod ago; it returns how many.
 func (c *Catalog) Collect(ctx context.Context) (int, error) {
 	if err := c.lock(ctx); err != nil {
@@ -19,15 +20,31 @@ func (c *Catalog) Collect(ctx context.Context) (int, error) {
 	return c.collect(ctx, time.Now().Add(-GracePeriod))
 }
 
-// collect forgets garbage put before the given time. The caller has the right to write.
+// collect forgets garbage put before the given time. The caller has the right to write. That
+// a blob is garbage is decided with what every process has stored, in one update: a
+// deployment stored before it keeps its module, one stored after it finds that the module is gone.
 func (c *Catalog) collect(ctx context.Context, before time.Time) (int, error) {
-	garbage := c.garbage(before)
-	for i, key := range garbage {
-		if err := c.bury(ctx, key); err != nil {
-			return i, err
-		}
+	if len(c.garbage(before)) == 0 {
+		return 0, nil
 	}
-	return len(garbage), nil
+	var garbage []blobKey
+	err := c.log.Update(ctx, c.topic, func(ctx context.Context) ([]engine.Record, error) {
+		if err := c.Refresh(ctx); err != nil {
+			return nil, err
+		}
+		garbage = c.garbage(before)
+		var tombstones []engine.Record
+		for _, key := range garbage {
+			for i := range c.partCount(key) {
+				tombstones = append(tombstones, tombstone(partRecordKey(key, i)))
+			}
+		}
+		return tombstones, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("forget unused modules and assets: %w", err)
+	}
+	return len(garbage), c.Refresh(ctx)
 }
 
 // makeRoom fails unless size more bytes can be stored, after forgetting all garbage if that is what it takes.
@@ -51,19 +68,30 @@ func (c *Catalog) stored() int {
 	return c.storedBytes
 }
 
-// garbage lists the blobs without a deployment. While a deployment cannot be
+// garbage lists the blobs without a deployment or version. While one of these cannot be
 // read, what it refers to is unknown, so nothing is garbage.
 func (c *Catalog) garbage(before time.Time) []blobKey {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	used := make(map[string]bool)
+	use := func(s deploy.Spec) {
+		used[string(Module)+s.Module] = true
+		for _, a := range s.Assets {
+			used[string(Asset)+a] = true
+		}
+	}
 	for _, d := range c.deployments {
 		if d.Err != nil {
 			return nil
 		}
-		used[string(Module)+d.Spec.Module] = true
-		for _, a := range d.Spec.Assets {
-			used[string(Asset)+a] = true
+		use(d.Spec)
+	}
+	for _, versions := range c.versions {
+		for _, v := range versions {
+			if v.Err != nil {
+				return nil
+			}
+			use(v.Spec)
 		}
 	}
 	var garbage []blobKey
@@ -75,28 +103,12 @@ func (c *Catalog) garbage(before time.Time) []blobKey {
 	return garbage
 }
 
-// bury writes a tombstone for every part the blob can have had.
-func (c *Catalog) bury(ctx context.Context, key blobKey) error {
-	parts := c.partCount(key)
-	now := time.Now().UnixMilli()
-	tombstones := make([]engine.Record, parts)
-	for i := range tombstones {
-		tombstones[i] = engine.Record{Key: partRecordKey(key, i), Timestamp: now}
-	}
-	if err := c.log.Append(ctx, c.topic, tombstones); err != nil {
-		return fmt.Errorf("forget %v: %w", key, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drop(key)
-	return nil
-}
-
+// partCount is how many parts of a blob there can be records of.
 func (c *Catalog) partCount(key blobKey) int {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	b := c.blobs[key]
-	if b.err != nil {
+	if b.bytes == nil {
 		return maxParts
 	}
 	return max(1, (len(b.bytes)+PartBytes-1)/PartBytes)
@@ -108,7 +120,7 @@ func (c *Catalog) Digests(kind Kind) []module.Digest {
 	defer c.mu.RUnlock()
 	var digests []module.Digest
 	for key, b := range c.blobs {
-		if key.kind == kind && b.err == nil {
+		if key.kind == kind && b.bytes != nil {
 			digests = append(digests, key.digest)
 		}
 	}

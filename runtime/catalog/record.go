@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
-	"github.com/millstream-io/millstream/runtime/module"
 )
 
 // FormatVersion is the version of the records this package writes; it reads no other.
@@ -22,74 +20,103 @@ const partHeaderBytes = 8
 // maxParts bounds what a damaged header can make a reader allocate.
 const maxParts = (MaxBlobBytes + PartBytes - 1) / PartBytes
 
-// storedDeployment is the value of a deployment's record.
-type storedDeployment struct {
+// storedSpec is the value of the record of a deployment, and of a version of one.
+type storedSpec struct {
 	Format int         `json:"format"`
 	Spec   deploy.Spec `json:"spec"`
 }
 
 func deploymentRecordKey(name string) []byte { return []byte(deploymentKind + "/" + name) }
 
+func versionRecordKey(name string, version int) []byte {
+	return fmt.Appendf(nil, "%s/%s/%d", versionKind, name, version)
+}
+
 func partRecordKey(k blobKey, part int) []byte {
 	return fmt.Appendf(nil, "%s/%s/%d", k.kind, k.digest, part)
 }
 
-func deploymentRecord(s deploy.Spec) (engine.Record, error) {
-	value, err := json.Marshal(storedDeployment{Format: FormatVersion, Spec: s})
+func specRecord(key []byte, s deploy.Spec) (engine.Record, error) {
+	value, err := json.Marshal(storedSpec{Format: FormatVersion, Spec: s})
 	if err != nil {
 		return engine.Record{}, fmt.Errorf("encode deployment %q: %w", s.Name, err)
 	}
-	return engine.Record{Key: deploymentRecordKey(s.Name), Value: value, Timestamp: time.Now().UnixMilli()}, nil
-}
-
-// blobRecords cuts b into records; an empty blob is one empty part.
-func blobRecords(k blobKey, b []byte, now time.Time) []engine.Record {
-	count := max(1, (len(b)+PartBytes-1)/PartBytes)
-	records := make([]engine.Record, count)
-	for i := range records {
-		part := b[i*PartBytes : min(len(b), (i+1)*PartBytes)]
-		value := make([]byte, partHeaderBytes, partHeaderBytes+len(part))
-		value[0] = FormatVersion
-		binary.BigEndian.PutUint32(value[4:], uint32(count))
-		records[i] = engine.Record{Key: partRecordKey(k, i), Value: append(value, part...), Timestamp: now.UnixMilli()}
-	}
-	return records
+	return engine.Record{Key: key, Value: value, Timestamp: time.Now().UnixMilli()}, nil
 }
 
 // replay applies one record of the topic. What it cannot read is marked on
 // the entry the key names; a key it does not know belongs to a newer version
-// and is left alone.
-func (c *Catalog) replay(r engine.Record) {
+// and is left alone. The catalog's mutex is held.
+func (t *state) replay(r engine.Record) {
 	kind, rest, _ := strings.Cut(string(r.Key), "/")
 	switch {
 	case kind == deploymentKind && rest != "":
-		c.replayDeployment(rest, r)
+		t.replayDeployment(rest, r)
+	case kind == versionKind:
+		t.replayVersion(rest, r)
 	case kind == string(Module), kind == string(Asset):
-		c.replayPart(Kind(kind), rest, r)
+		t.replayPart(Kind(kind), rest, r)
 	}
 }
 
-func (c *Catalog) replayDeployment(name string, r engine.Record) {
+func (t *state) replayDeployment(name string, r engine.Record) {
 	if r.Value == nil {
-		delete(c.deployments, name)
+		delete(t.deployments, name)
 		return
 	}
-	var stored storedDeployment
-	d := Deployment{Spec: deploy.Spec{Name: name}}
-	if err := json.Unmarshal(r.Value, &stored); err != nil {
-		d.Err = fmt.Errorf("%w: deployment %q at offset %d of %s: %w", ErrFormat, name, r.Offset, c.topic, err)
-	} else if stored.Format != FormatVersion {
-		d.Err = fmt.Errorf("%w: deployment %q at offset %d of %s has format %d, this version reads format %d: start a newer version",
-			ErrFormat, name, r.Offset, c.topic, stored.Format, FormatVersion)
-	} else if stored.Spec.Name != name {
-		d.Err = fmt.Errorf("%w: deployment %q at offset %d of %s holds the deployment %q", ErrFormat, name, r.Offset, c.topic, stored.Spec.Name)
+	d := Deployment{Spec: deploy.Spec{Name: name}, Offset: r.Offset}
+	if s, err := t.readSpec(name, r); err != nil {
+		d.Err = err
 	} else {
-		d.Spec = stored.Spec
+		d.Spec = s
 	}
-	c.deployments[name] = d
+	t.deployments[name] = d
 }
 
-func (c *Catalog) replayPart(kind Kind, rest string, r engine.Record) {
+func (t *state) replayVersion(rest string, r engine.Record) {
+	name, text, _ := strings.Cut(rest, "/")
+	version, err := strconv.Atoi(text)
+	if err != nil || version < 0 {
+		return
+	}
+	if r.Value == nil {
+		delete(t.versions[name], version)
+		if len(t.versions[name]) == 0 {
+			delete(t.versions, name)
+		}
+		return
+	}
+	d := Deployment{Spec: deploy.Spec{Name: name, Version: version}, Offset: r.Offset}
+	if s, err := t.readSpec(name, r); err != nil {
+		d.Err = err
+	} else if s.Version != version {
+		d.Err = fmt.Errorf("%w: version %d of deployment %q at offset %d of %s holds the version %d", ErrFormat, version, name, r.Offset, t.topic, s.Version)
+	} else {
+		d.Spec = s
+	}
+	if t.versions[name] == nil {
+		t.versions[name] = map[int]Deployment{}
+	}
+	t.versions[name][version] = d
+}
+
+// readSpec reads the value of a deployment's record.
+func (t *state) readSpec(name string, r engine.Record) (deploy.Spec, error) {
+	var stored storedSpec
+	if err := json.Unmarshal(r.Value, &stored); err != nil {
+		return deploy.Spec{}, fmt.Errorf("%w: deployment %q at offset %d of %s: %w", ErrFormat, name, r.Offset, t.topic, err)
+	}
+	if stored.Format != FormatVersion {
+		return deploy.Spec{}, fmt.Errorf("%w: deployment %q at offset %d of %s has format %d, this version reads format %d: start a newer version",
+			ErrFormat, name, r.Offset, t.topic, stored.Format, FormatVersion)
+	}
+	if stored.Spec.Name != name {
+		return deploy.Spec{}, fmt.Errorf("%w: deployment %q at offset %d of %s holds the deployment %q", ErrFormat, name, r.Offset, t.topic, stored.Spec.Name)
+	}
+	return stored.Spec, nil
+}
+
+func (t *state) replayPart(kind Kind, rest string, r engine.Record) {
 	digestText, partText, _ := strings.Cut(rest, "/")
 	digest, err := deploy.ParseDigest(digestText)
 	if err != nil {
@@ -99,69 +126,5 @@ func (c *Catalog) replayPart(kind Kind, rest string, r engine.Record) {
 	if err != nil || part < 0 || part >= maxParts {
 		return
 	}
-	key := blobKey{kind, digest}
-	b := c.blobs[key]
-	if b == nil {
-		b = &blob{}
-		c.blobs[key] = b
-	}
-	for len(b.parts) <= part {
-		b.parts = append(b.parts, nil)
-	}
-	b.parts[part] = nil
-	if r.Value != nil {
-		b.parts[part] = append(make([]byte, 0, len(r.Value)), r.Value...)
-		b.put = time.UnixMilli(r.Timestamp)
-	}
-}
-
-// assemble joins the replayed parts of a blob and proves them by its digest.
-func (c *Catalog) assemble(key blobKey, b *blob) {
-	parts := b.parts
-	b.parts = nil
-	joined, present, err := joinParts(parts)
-	switch {
-	case present == 0: // every part has a tombstone
-		delete(c.blobs, key)
-		return
-	case err != nil:
-		b.err = fmt.Errorf("%v: %w: %w; upload it again", key, ErrDamaged, err)
-	case module.DigestOf(joined) != key.digest:
-		b.err = fmt.Errorf("%v: %w: its bytes have the digest %v; upload it again", key, ErrDamaged, module.DigestOf(joined))
-	default:
-		b.bytes = joined
-		c.storedBytes += len(joined)
-	}
-}
-
-// joinParts puts the values of the parts together; present tells how many there are.
-func joinParts(parts [][]byte) (joined []byte, present int, err error) {
-	count := 0
-	for i, p := range parts {
-		if p == nil {
-			continue
-		}
-		present++
-		if len(p) < partHeaderBytes {
-			return nil, present, fmt.Errorf("part %d has %d bytes, less than its header", i, len(p))
-		}
-		if p[0] != FormatVersion {
-			return nil, present, fmt.Errorf("part %d has format %d, this version reads format %d", i, p[0], FormatVersion)
-		}
-		n := int(binary.BigEndian.Uint32(p[4:]))
-		if n < 1 || n > maxParts || (count != 0 && n != count) {
-			return nil, present, fmt.Errorf("part %d claims %d parts, another %d", i, n, count)
-		}
-		count = n
-	}
-	if present == 0 {
-		return nil, 0, nil
-	}
-	for i := range count {
-		if i >= len(parts) || parts[i] == nil {
-			return nil, present, fmt.Errorf("part %d of %d is missing", i, count)
-		}
-		joined = append(joined, parts[i][partHeaderBytes:]...)
-	}
-	return joined, present, nil
+	t.setPart(blobKey{kind, digest}, part, r.Value, time.UnixMilli(r.Timestamp))
 }

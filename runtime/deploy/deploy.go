@@ -1,9 +1,10 @@
 // Package deploy says what a deployment is and which ones are acceptable: the
 // specification, its defaults, its validation against the module's manifest and
-// against the other deployments (no cycles, no two of one name).
+// against the other deployments (no cycles), and what changes from one version to the next.
 package deploy
 
 import (
+	"cmp"
 	"errors"
 	"time"
 )
@@ -14,6 +15,12 @@ var (
 	ErrExists   = errors.New("deployment already exists")
 	ErrNotFound = errors.New("deployment not found")
 	ErrCycle    = errors.New("deployments form a cycle")
+	// ErrConflict: somebody else changed the deployment while this change was being made.
+	ErrConflict = errors.New("the deployment was changed meanwhile")
+	// ErrActive: the deployment runs, and this can be done only while it does not.
+	ErrActive = errors.New("the deployment runs")
+	// ErrNoVersion: the deployment has no such version (any more).
+	ErrNoVersion = errors.New("no such version")
 	// ErrMissingTopics: inputs or outputs do not exist and CreateTopics was not asked for.
 	ErrMissingTopics = errors.New("topics do not exist")
 )
@@ -43,10 +50,12 @@ type FailureLimit struct {
 	Window time.Duration `json:"window,omitempty"`
 }
 
-// Defaults of FailureLimit. MinFailures in a window must have failed before the share counts.
+// Defaults and ranges of FailureLimit. MinFailures in a window must have failed before the share counts.
 const (
 	DefaultFailurePercent = 50
 	DefaultFailureWindow  = time.Minute
+	MinFailureWindow      = time.Second
+	MaxFailureWindow      = time.Hour
 	MinFailures           = 100
 )
 
@@ -54,12 +63,14 @@ const (
 const (
 	Running = "running"
 	Paused  = "paused"
+	// Completed is what a bounded run becomes by itself when it has got to its end.
+	Completed = "completed"
 )
 
 // Spec is a deployment as its user wants it. It is stored as JSON in the catalog.
 type Spec struct {
 	Name    string            `json:"name"`
-	Version int               `json:"version"` // grows by one with every change
+	Version int               `json:"version"` // of module, topics and settings; grows by one with each deploy and rollback
 	Module  string            `json:"module"`  // digest, "sha256:…"
 	Inputs  []string          `json:"inputs"`
 	Outputs []Output          `json:"outputs"`
@@ -77,8 +88,43 @@ type Spec struct {
 	Until   string    `json:"until,omitempty"`
 	Start   string    `json:"start"` // latest, earliest, an offset, an RFC 3339 time or a duration ago
 	State   string    `json:"state"`
-	Created time.Time `json:"created"`
-	Changed time.Time `json:"changed"`
+	Created time.Time `json:"created"` // of version 1
+	Changed time.Time `json:"changed"` // the state too
+	// Deployed is when this version was; zero in what older versions of Millstream stored.
+	Deployed time.Time `json:"deployed,omitzero"`
+	// By is who deployed this version, as the client told: user@host.
+	By string `json:"by,omitempty"`
+	// Rollback is the version that this one repeats; 0: none.
+	Rollback int `json:"rollback,omitempty"`
+}
+
+// DeployedAt is when this version was deployed.
+func (s Spec) DeployedAt() time.Time {
+	if s.Deployed.IsZero() {
+		return s.Created
+	}
+	return s.Deployed
+}
+
+// After is s as the version that follows before; without a before, which has no name then, as the first one. What its
+// user left out of start and state stays as it was.
+func (s Spec) After(before Spec, now time.Time) Spec {
+	s.Version, s.Created, s.Changed, s.Deployed = before.Version+1, now, now, now
+	if before.Name == "" {
+		return s
+	}
+	s.Created = before.Created
+	s.Start = cmp.Or(s.Start, before.Start)
+	s.State = cmp.Or(s.State, before.AfterState())
+	return s
+}
+
+// AfterState is the desired state of the version after: a deployment that is paused stays so.
+func (s Spec) AfterState() string {
+	if s.State == Paused {
+		return Paused
+	}
+	return Running
 }
 
 // Output binds an output name of the module to a topic.

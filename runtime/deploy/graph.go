@@ -6,17 +6,6 @@ import (
 	"strings"
 )
 
-// CheckTaken tells that no other deployment has the name of s. The error wraps ErrExists and says how to upgrade.
-func (s Spec) CheckTaken(others []Spec) error {
-	for _, o := range others {
-		if o.Name == s.Name {
-			return fmt.Errorf("%w: %q runs module %.19s… since %s; to replace it, `millstream delete %s` and deploy again (with --start latest, earliest or a position: its offsets are forgotten), or deploy under another --name",
-				ErrExists, s.Name, o.Module, o.Created.UTC().Format("2006-01-02 15:04:05 MST"), s.Name)
-		}
-	}
-	return nil
-}
-
 // CheckCycle tells that s together with the others sends no record round in
 // circles; dead letters count as an output. The error wraps ErrCycle and names the way round.
 func (s Spec) CheckCycle(others []Spec) error {

@@ -17,7 +17,9 @@ const (
 	maxTopicBytes     = 249
 	MaxInputs         = 64
 	MaxOutputs        = 64
-	MaxConfigBytes    = 1 << 20 // keys and values together
+	MaxConfigBytes    = 256 << 10 // keys and values together
+	MaxByBytes        = 256
+	MaxRetries        = 100
 	deadLetterSuffix  = ".dlq"
 	defaultOutputName = "out"
 	digestPrefix      = "sha256:"
@@ -71,6 +73,8 @@ func (s Spec) Validate(m *module.Manifest) error {
 		func() error { return s.checkConfig(m) },
 		func() error { return s.checkAssets(m) },
 		s.checkModes,
+		s.checkFailures,
+		s.checkUntil,
 		s.Limits.check,
 	}
 	for _, check := range checks {
@@ -277,11 +281,38 @@ func (s Spec) checkModes() error {
 	if !slices.Contains(policies, s.OnError) {
 		return invalid("error policy %q is unknown%s: use one of %s", s.OnError, suggestion(s.OnError, policies), strings.Join(policies, ", "))
 	}
-	states := []string{Running, Paused}
+	kinds := []string{DeliveryExactlyOnce, DeliveryAtLeastOnce}
+	if s.Delivery != "" && !slices.Contains(kinds, s.Delivery) {
+		return invalid("delivery %q is unknown%s: use one of %s", s.Delivery, suggestion(s.Delivery, kinds), strings.Join(kinds, ", "))
+	}
+	if len(s.By) > MaxByBytes {
+		return invalid("who deploys has %d bytes, at most %d are allowed", len(s.By), MaxByBytes)
+	}
+	states := []string{Running, Paused, Completed}
 	if !slices.Contains(states, s.State) {
 		return invalid("state %q is unknown%s: use one of %s", s.State, suggestion(s.State, states), strings.Join(states, ", "))
 	}
 	_, err := ParseStart(s.Start, s.Created)
+	return err
+}
+
+// checkFailures checks what happens to records that fail.
+func (s Spec) checkFailures() error {
+	if s.Retries != nil && (*s.Retries < 0 || *s.Retries > MaxRetries) {
+		return invalid("retries is %d, allowed are 0 to %d", *s.Retries, MaxRetries)
+	}
+	f := s.FailureLimit
+	if f.Percent < 0 || f.Percent > 100 {
+		return invalid("the failure limit is %d percent, allowed are 1 to 100, where 100 lets all records fail", f.Percent)
+	}
+	if f.Window != 0 && (f.Window < MinFailureWindow || f.Window > MaxFailureWindow) {
+		return invalid("the failure limit counts for %v, allowed are %v to %v", f.Window, MinFailureWindow, MaxFailureWindow)
+	}
+	return nil
+}
+
+func (s Spec) checkUntil() error {
+	_, err := ParseUntil(s.Until)
 	return err
 }
 
