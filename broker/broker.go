@@ -124,7 +124,7 @@ func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) 
 	wo := wire.Options{Handler: protocol{b.service}, Logger: o.Logger, MaxConnections: o.MaxConnections,
 		MaxConnectionsPerAddress: o.MaxPerAddress, MaxFrameBytes: o.MaxFrameBytes}
 	if o.Metrics != nil {
-		b.metrics = newMetrics(b.topics, b.groups.Collector(b.topics), b.service.Name)
+		b.metrics = newMetrics(b.topics, b.groups.Collector(b.topics), txn.NewCollector(b.txns), b.service.Name)
 		if err := b.metrics.register(o.Metrics); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

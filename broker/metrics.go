@@ -21,6 +21,7 @@ type metrics struct {
 	registerer prometheus.Registerer
 	topics     *topic.Topics
 	groups     prometheus.Collector
+	txns       prometheus.Collector
 	name       func(key int16) string
 
 	requests    *prometheus.HistogramVec
@@ -30,7 +31,7 @@ type metrics struct {
 	mu    sync.RWMutex
 	byKey map[int16]*requestMetrics
 
-	appendedBytes, appendedRecords, readBytes, logBytes, partitions *prometheus.Desc
+	appendedBytes, appendedRecords, readBytes, logBytes, partitions, stableLag *prometheus.Desc
 }
 
 // requestMetrics are the series of one kind of request.
@@ -39,13 +40,14 @@ type requestMetrics struct {
 	received, written prometheus.Counter
 }
 
-func newMetrics(topics *topic.Topics, groups prometheus.Collector, name func(int16) string) *metrics {
+func newMetrics(topics *topic.Topics, groups, txns prometheus.Collector, name func(int16) string) *metrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("millstream_"+name, help, labels, nil)
 	}
 	return &metrics{
 		topics: topics,
 		groups: groups,
+		txns:   txns,
 		name:   name,
 		byKey:  make(map[int16]*requestMetrics),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -62,12 +64,14 @@ func newMetrics(topics *topic.Topics, groups prometheus.Collector, name func(int
 		readBytes:       desc("log_read_bytes_total", "Bytes read from the log since the start.", "topic"),
 		logBytes:        desc("log_size_bytes", "Size of the log on disk.", "topic"),
 		partitions:      desc("partitions", "Partitions.", "topic"),
+		stableLag: desc("log_stable_lag_records",
+			"Offsets between the last stable offset, where readers of committed records stop, and the high watermark; of the partition that has most.", "topic"),
 	}
 }
 
 func (m *metrics) register(r prometheus.Registerer) error {
 	m.registerer = r
-	for _, c := range []prometheus.Collector{m, m.groups, m.requests, m.bytes, m.connections} {
+	for _, c := range []prometheus.Collector{m, m.groups, m.txns, m.requests, m.bytes, m.connections} {
 		if err := r.Register(c); err != nil {
 			return err
 		}
@@ -80,7 +84,7 @@ func (m *metrics) unregister() {
 	if m.registerer == nil {
 		return
 	}
-	for _, c := range []prometheus.Collector{m, m.groups, m.requests, m.bytes, m.connections} {
+	for _, c := range []prometheus.Collector{m, m.groups, m.txns, m.requests, m.bytes, m.connections} {
 		m.registerer.Unregister(c)
 	}
 }
@@ -113,13 +117,13 @@ func (m *metrics) request(key int16) *requestMetrics {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.appendedBytes, m.appendedRecords, m.readBytes, m.logBytes, m.partitions} {
+	for _, d := range []*prometheus.Desc{m.appendedBytes, m.appendedRecords, m.readBytes, m.logBytes, m.partitions, m.stableLag} {
 		ch <- d
 	}
 }
 
-// topicSums are the numbers of one topic, or of all without a series of their own.
-type topicSums struct{ appendedBytes, appendedRecords, readBytes, logBytes, partitions int64 }
+// topicSums are the numbers of one topic, or of all without a series of their own: sums, but for stableLag, which is the largest.
+type topicSums struct{ appendedBytes, appendedRecords, readBytes, logBytes, partitions, stableLag int64 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
@@ -151,6 +155,8 @@ func (m *metrics) add(sums *topicSums, info topic.Info) {
 		sums.appendedRecords += s.AppendedRecords.Load()
 		sums.readBytes += s.ReadBytes.Load()
 		sums.logBytes += p.SizeBytes()
+		at := p.Offsets()
+		sums.stableLag = max(sums.stableLag, at.HighWatermark-at.LastStable)
 		sums.partitions++
 	}
 }
@@ -167,4 +173,5 @@ func (m *metrics) send(ch chan<- prometheus.Metric, name string, s topicSums) {
 	counter(m.readBytes, s.readBytes)
 	gauge(m.logBytes, s.logBytes)
 	gauge(m.partitions, s.partitions)
+	gauge(m.stableLag, s.stableLag)
 }

@@ -39,7 +39,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want := strings.Fields(`millstream_connections millstream_group_lag_records millstream_group_members millstream_groups millstream_log_appended_bytes_total millstream_log_appended_records_total millstream_log_read_bytes_total
-		millstream_log_size_bytes millstream_partitions millstream_request_bytes_total millstream_request_seconds`)
+		millstream_log_size_bytes millstream_log_stable_lag_records millstream_partitions millstream_request_bytes_total millstream_request_seconds
+		millstream_transaction_oldest_open_seconds millstream_transaction_timeouts_total millstream_transactions_open millstream_transactions_total`)
 	if !slices.Equal(names, want) {
 		t.Errorf("metrics are %v, want %v", names, want)
 	}
@@ -119,5 +120,48 @@ func TestSeveralListeners(t *testing.T) {
 	r.stop(t)
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+// An open transaction is seen by what it holds back, and no more once it has ended.
+func TestTransactionMetrics(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	r := start(t, broker.Options{Metrics: registry})
+	ctx := within(t)
+	cl := r.client(t, kgo.TransactionalID("writer"))
+	values := func() (lag, open, ended float64) {
+		t.Helper()
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				switch f.GetName() {
+				case "millstream_log_stable_lag_records":
+					lag = max(lag, m.GetGauge().GetValue())
+				case "millstream_transactions_open":
+					open = m.GetGauge().GetValue()
+				case "millstream_transactions_total":
+					ended += m.GetCounter().GetValue()
+				}
+			}
+		}
+		return lag, open, ended
+	}
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(ctx, records("notes", 25)...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if lag, open, ended := values(); lag != 25 || open != 1 || ended != 0 {
+		t.Errorf("open transaction: lag %v, open %v, ended %v", lag, open, ended)
+	}
+	if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	if lag, open, ended := values(); lag != 0 || open != 0 || ended != 1 {
+		t.Errorf("committed: lag %v, open %v, ended %v", lag, open, ended)
 	}
 }

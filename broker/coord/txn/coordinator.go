@@ -52,6 +52,8 @@ type Coordinator struct {
 	mu     sync.Mutex
 	byID   map[string]*transaction
 	closed bool
+
+	ended endings
 }
 
 // transaction is a transactional id. Whoever appends a batch of it holds mu for
@@ -206,6 +208,7 @@ func (c *Coordinator) change(t *transaction, next *metadata) error {
 	}
 	c.partitions.Add(int64(len(next.partitions) - len(t.partitions)))
 	began := next.state == StateOngoing && t.state != StateOngoing
+	c.ended.count(t.state, next.state)
 	t.metadata, t.last = *next, at
 	if next.state != StateOngoing {
 		t.stopTimer()

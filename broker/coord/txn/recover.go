@@ -98,6 +98,8 @@ func (c *Coordinator) timedOut(t *transaction, round int64) {
 	err := c.change(t, &next)
 	if err != nil {
 		c.startTimer(t, retryInterval)
+	} else {
+		c.ended.timeouts.Add(1)
 	}
 	t.mu.Unlock()
 	if err == nil {
