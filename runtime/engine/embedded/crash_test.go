@@ -96,6 +96,7 @@ func copyAll(t *testing.T, l *log, delivery engine.Delivery, more func(round int
 			if err := s.Abort(ctx); err != nil {
 				t.Fatal(err)
 			}
+			c.open = false
 		case round%11 == 0: // and leaves something open
 			if _, err := c.fill(ctx, 300); err != nil {
 				t.Fatal(err)
@@ -104,7 +105,7 @@ func copyAll(t *testing.T, l *log, delivery engine.Delivery, more func(round int
 				t.Fatal(err)
 			}
 			s, m = joinCopy(t, l, delivery)
-			c.s = s
+			c.s, c.open = s, false
 		default:
 			if _, err := c.step(ctx, 300); err != nil {
 				t.Fatal(err)
