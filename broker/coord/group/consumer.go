@@ -108,7 +108,7 @@ func (a ConsumerGroups) Heartbeat(ctx context.Context, r ConsumerHeartbeat) (Con
 	var answer ConsumerAnswer
 	var shard int
 	var end int64
-	err := c.with(r.Group, r.Epoch == JoinEpoch, func(g *consumerGroup) (err error) {
+	err := c.with(r.Group, r.Epoch == JoinEpoch, func(g *anyGroup) (err error) {
 		defer g.buryIfUnused()
 		before := g.appended
 		answer, err = g.modern().heartbeat(&r)

@@ -44,7 +44,7 @@ func (l *ledger) consumerMembers() map[string]*consumerMember {
 }
 
 // vacant reports whether the group has no members of either kind.
-func (g *consumerGroup) vacant() bool {
+func (g *anyGroup) vacant() bool {
 	return g.state == StateEmpty && len(g.consumerMembers()) == 0
 }
 
@@ -54,7 +54,7 @@ func (g modernGroup) occupied() error {
 	return fmt.Errorf("%w: group %q is %s with %d members", ErrNonEmptyGroup, g.id, l.State, len(g.members)+len(g.consumerMembers()))
 }
 
-func (g *consumerGroup) listing() Listing {
+func (g *anyGroup) listing() Listing {
 	if g.consumer != nil {
 		return Listing{Group: g.id, Type: TypeConsumer, ProtocolType: ConsumerProtocolType, State: g.consumer.state()}
 	}
@@ -64,9 +64,9 @@ func (g *consumerGroup) listing() Listing {
 // modernGroup is the state machine of KIP-848 over a group. Kafka has the name
 // for groups whose assignments are made by the broker. Every method wants the
 // group's lock.
-type modernGroup struct{ *consumerGroup }
+type modernGroup struct{ *anyGroup }
 
-func (g *consumerGroup) modern() modernGroup { return modernGroup{g} }
+func (g *anyGroup) modern() modernGroup { return modernGroup{g} }
 
 // becomeClassic makes a vacant consumer group a classic one for the sake of a
 // member that joins; its offsets stay.

@@ -48,7 +48,7 @@ type Coordinator struct {
 	background sync.WaitGroup
 
 	mu     sync.Mutex
-	groups map[string]*consumerGroup
+	groups map[string]*anyGroup
 	closed bool
 	room   room
 
@@ -88,7 +88,7 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 		room:             room{limit: cmp.Or(o.MaxBytes, defaultMaxBytes), groups: cmp.Or(o.MaxGroups, defaultMaxGroups)},
 		consumerInterval: cmp.Or(o.ConsumerHeartbeatInterval, defaultConsumerInterval),
 		consumerSession:  cmp.Or(o.ConsumerSessionTimeout, defaultConsumerSession),
-		groups:           map[string]*consumerGroup{},
+		groups:           map[string]*anyGroup{},
 	}
 	if err := checkSettings(c); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (c *Coordinator) replayed(shard int, e entry) {
 	}
 	g := c.groups[e.group]
 	if g == nil {
-		g = newConsumerGroup(c, e.group, shard)
+		g = newGroup(c, e.group, shard)
 		c.groups[e.group] = g
 	}
 	g.apply(e)
@@ -132,7 +132,7 @@ func (c *Coordinator) replayed(shard int, e entry) {
 
 // with runs f on a group with its lock held. A group that does not exist is
 // made if create says so, else the caller is no member of it.
-func (c *Coordinator) with(id string, create bool, f func(*consumerGroup) error) error {
+func (c *Coordinator) with(id string, create bool, f func(*anyGroup) error) error {
 	for {
 		g, err := c.lookup(id, create)
 		if err != nil {
@@ -152,7 +152,7 @@ func (c *Coordinator) with(id string, create bool, f func(*consumerGroup) error)
 	}
 }
 
-func (c *Coordinator) lookup(id string, create bool) (*consumerGroup, error) {
+func (c *Coordinator) lookup(id string, create bool) (*anyGroup, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -163,14 +163,14 @@ func (c *Coordinator) lookup(id string, create bool) (*consumerGroup, error) {
 		if err := c.room.checkNew(id, len(c.groups)); err != nil {
 			return nil, err
 		}
-		g = newConsumerGroup(c, id, shardOf(id, c.journal.shards()))
+		g = newGroup(c, id, shardOf(id, c.journal.shards()))
 		c.groups[id] = g
 	}
 	return g, nil
 }
 
 // forget takes a dead group off the map; its lock is held.
-func (c *Coordinator) forget(g *consumerGroup) {
+func (c *Coordinator) forget(g *anyGroup) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.groups[g.id] == g {
@@ -179,14 +179,14 @@ func (c *Coordinator) forget(g *consumerGroup) {
 }
 
 // all returns the present groups, by name.
-func (c *Coordinator) all() []*consumerGroup {
+func (c *Coordinator) all() []*anyGroup {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := make([]*consumerGroup, 0, len(c.groups))
+	all := make([]*anyGroup, 0, len(c.groups))
 	for _, g := range c.groups {
 		all = append(all, g)
 	}
-	slices.SortFunc(all, func(a, b *consumerGroup) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(all, func(a, b *anyGroup) int { return cmp.Compare(a.id, b.id) })
 	return all
 }
 

@@ -12,7 +12,7 @@ import (
 func (c *Coordinator) Delete(ctx context.Context, group string) error {
 	var shard int
 	var end int64
-	err := c.with(group, false, func(g *consumerGroup) error {
+	err := c.with(group, false, func(g *anyGroup) error {
 		if !g.vacant() {
 			return g.modern().occupied()
 		}
@@ -39,7 +39,7 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, group string, partition
 	result := make(map[TopicPartition]error, len(partitions))
 	var shard int
 	var end int64
-	err := c.with(group, false, func(g *consumerGroup) error {
+	err := c.with(group, false, func(g *anyGroup) error {
 		subscribed, known := g.modern().readTopics()
 		if !g.vacant() && !known {
 			return g.modern().occupied()
@@ -70,7 +70,7 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, group string, partition
 func (c *Coordinator) ForgetTopic(ctx context.Context, name string) error {
 	ends := map[int]int64{}
 	for _, g := range c.all() {
-		err := c.with(g.id, false, func(g *consumerGroup) error {
+		err := c.with(g.id, false, func(g *anyGroup) error {
 			var entries []entry
 			for tp := range g.offsets {
 				if tp.Topic == name {
@@ -118,7 +118,7 @@ func (c *Coordinator) expireLoop() {
 
 func (c *Coordinator) expire(now time.Time) {
 	for _, g := range c.all() {
-		err := c.with(g.id, false, func(g *consumerGroup) error { return g.expire(now) })
+		err := c.with(g.id, false, func(g *anyGroup) error { return g.expire(now) })
 		if err != nil && !errors.Is(err, ErrUnknownMember) && !errors.Is(err, ErrClosed) {
 			c.log.Warn("offsets could not be expired", slog.String("group", g.id), slog.Any("error", err))
 		}
@@ -128,7 +128,7 @@ func (c *Coordinator) expire(now time.Time) {
 // expire removes the offsets that have outlived the retention (KIP-211): those of an
 // empty group count from when it became empty, those of plain consumers, and of
 // topics a group is no longer subscribed to, from their commit.
-func (g *consumerGroup) expire(now time.Time) error {
+func (g *anyGroup) expire(now time.Time) error {
 	subscribed, known := g.modern().readTopics()
 	if !known {
 		return nil

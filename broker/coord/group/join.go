@@ -16,7 +16,7 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 		return JoinResponse{MemberID: r.MemberID}, err
 	}
 	wait := make(chan joinAnswer, 1)
-	err := c.with(r.Group, r.MemberID == "", func(g *consumerGroup) error {
+	err := c.with(r.Group, r.MemberID == "", func(g *anyGroup) error {
 		defer g.buryIfUnused()
 		defer g.weigh(&g.roster)
 		if err := g.modern().becomeClassic(&r); err != nil {
@@ -54,7 +54,7 @@ func (c *Coordinator) checkJoin(r *JoinRequest) error {
 }
 
 // joinNew takes a caller without a member id: a stranger, or a static member that comes back.
-func (g *consumerGroup) joinNew(r *JoinRequest, wait chan joinAnswer) error {
+func (g *anyGroup) joinNew(r *JoinRequest, wait chan joinAnswer) error {
 	if !g.accepts(r.ProtocolType, r.Protocols) {
 		return g.inconsistent(r)
 	}
@@ -87,7 +87,7 @@ func (g *consumerGroup) joinNew(r *JoinRequest, wait chan joinAnswer) error {
 
 // addPending expects the caller to join with the id it is given; the join phase
 // waits for it, but not longer than a session.
-func (g *consumerGroup) addPending(id string, d time.Duration) {
+func (g *anyGroup) addPending(id string, d time.Duration) {
 	g.pending[id] = time.AfterFunc(d, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -102,7 +102,7 @@ func (g *consumerGroup) addPending(id string, d time.Duration) {
 }
 
 // joinKnown takes a caller with a member id.
-func (g *consumerGroup) joinKnown(r *JoinRequest, wait chan joinAnswer) error {
+func (g *anyGroup) joinKnown(r *JoinRequest, wait chan joinAnswer) error {
 	if !g.accepts(r.ProtocolType, r.Protocols) {
 		return g.inconsistent(r)
 	}
@@ -142,12 +142,12 @@ func (g *consumerGroup) joinKnown(r *JoinRequest, wait chan joinAnswer) error {
 	return nil
 }
 
-func (g *consumerGroup) answerUnchanged(m *member, wait chan joinAnswer, r JoinResponse) {
+func (g *anyGroup) answerUnchanged(m *member, wait chan joinAnswer, r JoinResponse) {
 	g.touch(m)
 	wait <- joinAnswer{response: r}
 }
 
-func (g *consumerGroup) addAndRebalance(id string, r *JoinRequest, wait chan joinAnswer) error {
+func (g *anyGroup) addAndRebalance(id string, r *JoinRequest, wait chan joinAnswer) error {
 	if err := g.checkRoom(g.c.maxGroupSize); err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (m *member) update(r *JoinRequest) {
 // replaceStatic gives a static member that came back a new id and fences the
 // old one. If the group would choose the same protocol as before, the
 // generation and all assignments stand.
-func (g *consumerGroup) replaceStatic(m *member, id string, r *JoinRequest, wait chan joinAnswer) {
+func (g *anyGroup) replaceStatic(m *member, id string, r *JoinRequest, wait chan joinAnswer) {
 	old, oldLeader := m.id, g.leader
 	fenced := fmt.Errorf("%w: instance %q of group %q is member %q now, not %q", ErrFencedInstance, m.instanceID, g.id, id, old)
 	m.stopSession()
@@ -211,7 +211,7 @@ func (g *consumerGroup) replaceStatic(m *member, id string, r *JoinRequest, wait
 }
 
 // sessionOver drops a member that has not been heard of for its session timeout.
-func (c *Coordinator) sessionOver(g *consumerGroup, m *member, round int64) {
+func (c *Coordinator) sessionOver(g *anyGroup, m *member, round int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.state == StateDead || m.sessionRound != round || g.members[m.id] != m {

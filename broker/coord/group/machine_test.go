@@ -209,7 +209,7 @@ func TestProtocolVote(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			g := newConsumerGroup(nil, groupName, 0)
+			g := newGroup(nil, groupName, 0)
 			for i, p := range test.offers {
 				g.addMember(&member{id: string(rune('a' + i)), protocolType: ConsumerProtocolType, protocols: p})
 			}

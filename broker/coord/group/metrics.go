@@ -47,7 +47,7 @@ type census struct {
 	offsets map[TopicPartition]int64
 }
 
-func censusOf(g *consumerGroup) census {
+func censusOf(g *anyGroup) census {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	count := census{state: g.listing().State, members: len(g.members), offsets: make(map[TopicPartition]int64, len(g.offsets))}

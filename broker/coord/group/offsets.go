@@ -48,7 +48,7 @@ func (c *Coordinator) commit(id Identity, offsets map[TopicPartition]Offset) (sh
 		entries = append(entries, offsetEntry(id.Group, tp, o))
 	}
 	plain := id.Generation < 0
-	err = c.with(id.Group, plain, func(g *consumerGroup) error {
+	err = c.with(id.Group, plain, func(g *anyGroup) error {
 		defer g.buryIfUnused()
 		if err := g.checkCommit(id); err != nil {
 			return err
@@ -72,7 +72,7 @@ func (c *Coordinator) commit(id Identity, offsets map[TopicPartition]Offset) (sh
 
 // checkCommit says whether the caller may commit now. Members may until the next
 // generation is formed; a plain client only while the group is empty.
-func (g *consumerGroup) checkCommit(id Identity) error {
+func (g *anyGroup) checkCommit(id Identity) error {
 	if id.Generation < 0 && g.vacant() {
 		return nil
 	}

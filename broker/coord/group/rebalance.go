@@ -7,7 +7,7 @@ import (
 )
 
 // prepareRebalance begins the join phase (or lets it go on).
-func (g *consumerGroup) prepareRebalance(reason string) {
+func (g *anyGroup) prepareRebalance(reason string) {
 	if g.state == StateCompletingRebalance {
 		// Who waits for the old generation's assignment would wait for ever.
 		for _, m := range g.members {
@@ -34,7 +34,7 @@ func (g *consumerGroup) prepareRebalance(reason string) {
 
 // startInitialDelay keeps a new group waiting for more members, again as long
 // as some came, up to the rebalance timeout.
-func (g *consumerGroup) startInitialDelay(delay, remaining time.Duration) {
+func (g *anyGroup) startInitialDelay(delay, remaining time.Duration) {
 	g.waitingInitially = true
 	g.startTimer(delay, func() {
 		if !g.newcomers || remaining <= 0 {
@@ -48,7 +48,7 @@ func (g *consumerGroup) startInitialDelay(delay, remaining time.Duration) {
 }
 
 // completeJoinIfAllHere ends the join phase early when nobody is missing.
-func (g *consumerGroup) completeJoinIfAllHere() {
+func (g *anyGroup) completeJoinIfAllHere() {
 	if g.state != StatePreparingRebalance || g.waitingInitially || len(g.pending) > 0 {
 		return
 	}
@@ -62,7 +62,7 @@ func (g *consumerGroup) completeJoinIfAllHere() {
 
 // completeJoin ends the join phase: dynamic members that have not rejoined are
 // out, static ones stay until their session ends, and the rest forms the next generation.
-func (g *consumerGroup) completeJoin() {
+func (g *anyGroup) completeJoin() {
 	defer g.weigh(&g.roster)
 	g.waitingInitially = false
 	g.stopTimer()
@@ -96,7 +96,7 @@ func (g *consumerGroup) completeJoin() {
 }
 
 // beginGeneration answers everybody who joined and waits for the leader's assignment.
-func (g *consumerGroup) beginGeneration() {
+func (g *anyGroup) beginGeneration() {
 	g.generation = nextGeneration(g.generation)
 	g.protocol = g.vote()
 	g.state = StateCompletingRebalance
@@ -121,7 +121,7 @@ func nextGeneration(generation int32) int32 {
 }
 
 // becomeEmpty records that the last member is gone; from now on offsets may expire.
-func (g *consumerGroup) becomeEmpty() {
+func (g *anyGroup) becomeEmpty() {
 	g.stopTimer()
 	g.waitingInitially = false
 	g.generation = nextGeneration(g.generation)
@@ -139,7 +139,7 @@ func (g *consumerGroup) becomeEmpty() {
 }
 
 // dropUnsynced removes who has joined the generation and has not asked for its assignment in time.
-func (g *consumerGroup) dropUnsynced() {
+func (g *anyGroup) dropUnsynced() {
 	dropped := 0
 	for _, m := range g.byArrival() {
 		if !m.synced {
@@ -154,7 +154,7 @@ func (g *consumerGroup) dropUnsynced() {
 }
 
 // membersGone goes on after members were dropped.
-func (g *consumerGroup) membersGone(reason string) {
+func (g *anyGroup) membersGone(reason string) {
 	switch g.state {
 	case StateStable, StateCompletingRebalance:
 		g.prepareRebalance(reason)
@@ -163,7 +163,7 @@ func (g *consumerGroup) membersGone(reason string) {
 	}
 }
 
-func (g *consumerGroup) buryIfUnused() {
+func (g *anyGroup) buryIfUnused() {
 	if g.unused() {
 		g.bury()
 	}

@@ -11,7 +11,7 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 		return SyncResponse{}, fmt.Errorf("%w: it is empty", ErrInvalidGroupID)
 	}
 	wait := make(chan syncAnswer, 1)
-	err := c.with(r.Group, false, func(g *consumerGroup) error {
+	err := c.with(r.Group, false, func(g *anyGroup) error {
 		if len(r.Assignments) > 0 {
 			defer g.weigh(&g.roster)
 		}
@@ -30,7 +30,7 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 	}
 }
 
-func (g *consumerGroup) sync(r *SyncRequest, wait chan syncAnswer) error {
+func (g *anyGroup) sync(r *SyncRequest, wait chan syncAnswer) error {
 	m, err := g.find(r.MemberID, r.InstanceID)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (g *consumerGroup) sync(r *SyncRequest, wait chan syncAnswer) error {
 }
 
 // assign puts the leader's assignment in force. The generation goes on record with it.
-func (g *consumerGroup) assign(assignments map[string][]byte) error {
+func (g *anyGroup) assign(assignments map[string][]byte) error {
 	err := g.room.check(g.assignmentGrowth(assignments))
 	if err == nil {
 		err = g.write(groupEntry(g.id, g.metadata()))
@@ -94,7 +94,7 @@ func (g *consumerGroup) assign(assignments map[string][]byte) error {
 }
 
 // stopTimerIfAllSynced ends the time that members of a new generation have to sync.
-func (g *consumerGroup) stopTimerIfAllSynced() {
+func (g *anyGroup) stopTimerIfAllSynced() {
 	for _, m := range g.members {
 		if !m.synced {
 			return
@@ -105,7 +105,7 @@ func (g *consumerGroup) stopTimerIfAllSynced() {
 
 // Heartbeat keeps a member's session alive. ErrRebalanceInProgress tells it to join again.
 func (c *Coordinator) Heartbeat(_ context.Context, id Identity) error {
-	return c.with(id.Group, false, func(g *consumerGroup) error {
+	return c.with(id.Group, false, func(g *anyGroup) error {
 		m, err := g.find(id.MemberID, id.InstanceID)
 		if err != nil {
 			return err
@@ -126,7 +126,7 @@ func (c *Coordinator) Heartbeat(_ context.Context, id Identity) error {
 // Leave takes a member out of its group. With an instance id the member id may be
 // empty: an operator removes a static member by its name.
 func (c *Coordinator) Leave(_ context.Context, id Identity, reason string) error {
-	return c.with(id.Group, false, func(g *consumerGroup) error {
+	return c.with(id.Group, false, func(g *anyGroup) error {
 		defer g.buryIfUnused()
 		if g.consumer != nil {
 			return g.modern().evict(id)

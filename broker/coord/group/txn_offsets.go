@@ -167,7 +167,7 @@ func (c *Coordinator) CommitInTransaction(id Identity, producerID int64, epoch i
 	var shard int
 	var end int64
 	plain := id.Generation < 0 && id.MemberID == "" && id.InstanceID == ""
-	err = c.with(id.Group, plain, func(g *consumerGroup) error {
+	err = c.with(id.Group, plain, func(g *anyGroup) error {
 		defer g.buryIfUnused()
 		if err := g.checkTransactionalCommit(id, plain); err != nil {
 			return err
@@ -202,7 +202,7 @@ func (c *Coordinator) CommitInTransaction(id Identity, producerID int64, epoch i
 // checkTransactionalCommit says whether the caller may commit now. Producers that
 // do not say of which member they are (before KIP-447) always may: their
 // transactional id fences them. Members may while others rejoin.
-func (g *consumerGroup) checkTransactionalCommit(id Identity, plain bool) error {
+func (g *anyGroup) checkTransactionalCommit(id Identity, plain bool) error {
 	if plain || id.Generation < 0 && g.vacant() {
 		return nil
 	}
@@ -235,7 +235,7 @@ func (c *Coordinator) EndTransaction(ctx context.Context, partition int32, produ
 		return err
 	}
 	for id := range c.transactions.take(transaction{shard, producerID}) {
-		err := c.with(id, false, func(g *consumerGroup) error {
+		err := c.with(id, false, func(g *anyGroup) error {
 			g.endTransaction(producerID, m.Commit)
 			g.appended = max(g.appended, end)
 			g.buryIfUnused()

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// consumerGroup is one group: the ledger, which is durable, the roster, which
+// anyGroup is one group, whichever protocol its members use: the ledger, which is durable, the roster, which
 // is not, and the state that drives both. Every method wants mu held, and none
 // of them waits for anything but the journal's append.
-type consumerGroup struct {
+type anyGroup struct {
 	ledger
 	roster
 	c *Coordinator
@@ -27,8 +27,8 @@ type consumerGroup struct {
 	waitingInitially bool
 }
 
-func newConsumerGroup(c *Coordinator, id string, shard int) *consumerGroup {
-	g := &consumerGroup{
+func newGroup(c *Coordinator, id string, shard int) *anyGroup {
+	g := &anyGroup{
 		c:      c,
 		ledger: ledger{group: id, shard: shard, offsets: map[TopicPartition]Offset{}},
 		roster: roster{
@@ -44,7 +44,7 @@ func newConsumerGroup(c *Coordinator, id string, shard int) *consumerGroup {
 }
 
 // restore sets the membership state of a group whose entries have been replayed: it has no members.
-func (g *consumerGroup) restore() {
+func (g *anyGroup) restore() {
 	if g.stored == nil {
 		return
 	}
@@ -57,19 +57,19 @@ func (g *consumerGroup) restore() {
 }
 
 // touch starts a member's session anew.
-func (g *consumerGroup) touch(m *member) {
+func (g *anyGroup) touch(m *member) {
 	m.stopSession()
 	round := m.sessionRound
 	m.session = time.AfterFunc(m.sessionTimeout, func() { g.c.sessionOver(g, m, round) })
 }
 
 // unused reports whether nothing of the group is worth remembering.
-func (g *consumerGroup) unused() bool {
+func (g *anyGroup) unused() bool {
 	return g.state == StateEmpty && len(g.members) == 0 && len(g.pending) == 0 && len(g.offsets) == 0 && len(g.held) == 0 && g.stored == nil && g.consumer == nil
 }
 
 // bury makes the group Dead and forgets it; whoever still holds it looks again.
-func (g *consumerGroup) bury() {
+func (g *anyGroup) bury() {
 	g.state = StateDead
 	g.stopTimer()
 	for _, t := range g.pending {
@@ -84,7 +84,7 @@ func (g *consumerGroup) bury() {
 	g.c.forget(g)
 }
 
-func (g *consumerGroup) stopTimer() {
+func (g *anyGroup) stopTimer() {
 	g.round++
 	if g.timer != nil {
 		g.timer.Stop()
@@ -93,7 +93,7 @@ func (g *consumerGroup) stopTimer() {
 }
 
 // startTimer runs f, with the lock held, unless the phase ends before.
-func (g *consumerGroup) startTimer(d time.Duration, f func()) {
+func (g *anyGroup) startTimer(d time.Duration, f func()) {
 	g.stopTimer()
 	round := g.round
 	g.timer = time.AfterFunc(d, func() {
