@@ -83,7 +83,7 @@ func (g *gate) close() {
 // options of every client of a history. Waits are short, as faults are frequent.
 func (r *run) options(g *gate) []kgo.Opt {
 	return []kgo.Opt{
-		kgo.SeedBrokers(r.brokers), kgo.Dialer(g.dial),
+		kgo.SeedBrokers(r.brokers), kgo.AlwaysRetryEOF(), kgo.Dialer(g.dial),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(200 * time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
 		kgo.ProduceRequestTimeout(2 * time.Second), kgo.RequestTimeoutOverhead(2 * time.Second),

@@ -111,7 +111,7 @@ func (p *proxy) carry(client net.Conn) {
 		client.Close()
 		return
 	}
-	broker, err := net.DialTimeout("tcp", *target, time.Second)
+	broker, err := p.dial(*target)
 	if err != nil {
 		client.Close()
 		return
@@ -130,6 +130,25 @@ func (p *proxy) carry(client net.Conn) {
 	p.mu.Lock()
 	delete(p.links, l)
 	p.mu.Unlock()
+}
+
+// dial connects to the broker, and waits for one that is being restarted: a
+// connection that ends as soon as it is made looks to clients as if TLS were missing.
+func (p *proxy) dial(target string) (net.Conn, error) {
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		c, err := net.DialTimeout("tcp", target, time.Second)
+		if err == nil || time.Now().After(deadline) {
+			return c, err
+		}
+		p.mu.Lock()
+		closed := p.closed
+		p.mu.Unlock()
+		if closed {
+			return nil, net.ErrClosed
+		}
+		<-time.After(5 * time.Millisecond)
+	}
 }
 
 // chance is true with the given probability.

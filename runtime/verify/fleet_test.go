@@ -1,0 +1,86 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/millstream-io/millstream/runtime/admin"
+	"github.com/millstream-io/millstream/runtime/deploy"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// fleetPartitions is what every topic of a fleet has.
+const fleetPartitions = 3
+
+// member is a deployment of a fleet.
+type member struct {
+	name, input string
+	outputs     []deploy.Output
+	module      []byte
+}
+
+// The fleet: one to one, one to three in two topics, and a chain of three.
+func fleet() []member {
+	out := func(topics ...string) (o []deploy.Output) {
+		for _, t := range topics {
+			o = append(o, deploy.Output{Name: t, Topic: t})
+		}
+		return o
+	}
+	return []member{
+		{"same", "in", out("same"), copier(emission{0, 0})},
+		{"fan", "in", out("fan.a", "fan.b"), copier(emission{0, 1}, emission{1, 2}, emission{0, 3})},
+		{"first", "in", out("chain.1"), copier(emission{0, 4})},
+		{"second", "chain.1", out("chain.2"), copier(emission{0, 5})},
+		{"third", "chain.2", out("chain.3"), copier(emission{0, 6})},
+	}
+}
+
+// fleetStreams are the outputs of a fleet. Upgrades of "same" mark its output differently.
+func fleetStreams() []stream {
+	return []stream{{"same", anyMark}, {"fan.a", 1}, {"fan.b", 2}, {"fan.a", 3}, {"chain.1", 4}, {"chain.2", 5}, {"chain.3", 6}}
+}
+
+// createFleetTopics makes the topics that a fleet reads and writes.
+func createFleetTopics(t *testing.T, brokers string, replicas int16) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	within(t, 30*time.Second, "creating topics", func() error {
+		made, err := kadm.NewClient(client).CreateTopics(t.Context(), fleetPartitions, replicas, nil, "in", "same", "fan.a", "fan.b", "chain.1", "chain.2", "chain.3")
+		return errors.Join(err, made.Error())
+	})
+}
+
+// deployFleet deploys all members by the admin API of a process.
+func deployFleet(t *testing.T, adminURL, delivery string) {
+	t.Helper()
+	for _, m := range fleet() {
+		if err := m.deploy(t.Context(), adminURL, delivery); err != nil {
+			t.Fatalf("deploying %s: %v", m.name, err)
+		}
+	}
+}
+
+func (m member) deploy(ctx context.Context, adminURL, delivery string) error {
+	c, err := admin.NewClient(adminURL, nil)
+	if err != nil {
+		return err
+	}
+	info, err := c.UploadModule(ctx, bytes.NewReader(m.module), int64(len(m.module)))
+	if err != nil {
+		return fmt.Errorf("upload: %w", err)
+	}
+	_, err = c.Deploy(ctx, admin.DeployRequest{Spec: deploy.Spec{
+		Name: m.name, Module: info.Digest, Inputs: []string{m.input}, Outputs: m.outputs, Start: "earliest", Delivery: delivery,
+	}})
+	return err
+}
