@@ -77,7 +77,7 @@ func floods() []flood {
 		{"partitions in transactions that do not exist", 0, kerr.UnknownTopicOrPartition, func(i int, owners []owner) kmsg.Request {
 			return addRequest(owners[0], fmt.Sprint("nowhere-", i), 0)
 		}, addCode},
-		{"partitions in transactions", 400, kerr.PolicyViolation, func(i int, owners []owner) kmsg.Request {
+		{"partitions in transactions", unlimited, kerr.PolicyViolation, func(i int, owners []owner) kmsg.Request {
 			return addRequest(owners[i/20%len(owners)], "wide", int32(i%20))
 		}, addCode},
 		{"topics", 40, kerr.PolicyViolation, func(i int, _ []owner) kmsg.Request {

@@ -184,13 +184,13 @@ func (t *Topics) Validate(name string, partitions int, configs map[string]string
 			return fmt.Errorf("%w: %q differs from topic %q only in '.' and '_'", ErrInvalidName, name, m.Name)
 		}
 	}
-	return t.checkRoom(all, partitions)
+	return checkRoom(all, partitions, t.o.MaxPartitions)
 }
 
 // checkRoom refuses more partitions than all topics together may have.
-func (t *Topics) checkRoom(there, more int) error {
-	if there+more > t.o.MaxPartitions {
-		return fmt.Errorf("%w: %d more, the broker has %d and at most %d; delete topics that nobody needs", ErrTooManyPartitions, more, there, t.o.MaxPartitions)
+func checkRoom(there, more, most int) error {
+	if there+more > most {
+		return fmt.Errorf("%w: %d more, the broker has %d and at most %d; delete topics that nobody needs", ErrTooManyPartitions, more, there, most)
 	}
 	return nil
 }
@@ -326,7 +326,7 @@ func (t *Topics) validateGrowth(lt *liveTopic, total int) error {
 	for _, m := range t.meta.Topics() {
 		all += m.Partitions
 	}
-	return t.checkRoom(all, total-lt.info.Partitions)
+	return checkRoom(all, total-lt.info.Partitions, t.o.MaxPartitions)
 }
 
 // SetConfigs replaces the configs that are set for a topic; what is absent goes back to the broker's default.
