@@ -78,6 +78,7 @@ type ConsumerMemberDescription struct {
 	Topics                                             []string
 	Regex                                              string
 	Assigned, Target                                   Partitions
+	Classic                                            bool // it speaks the classic protocol
 }
 
 // ConsumerGroups are the coordinator's groups that use the protocol of KIP-848.
@@ -136,8 +137,13 @@ func (a ConsumerGroups) missing(group string, err error) error {
 }
 
 func (g modernGroup) heartbeat(r *ConsumerHeartbeat) (ConsumerAnswer, error) {
-	if g.consumer == nil && (r.Epoch != JoinEpoch || g.state != StateEmpty) {
+	if g.consumer == nil && r.Epoch != JoinEpoch {
 		return ConsumerAnswer{}, fmt.Errorf("%w: %q is not a consumer group", ErrGroupNotFound, g.id)
+	}
+	if g.consumer == nil && g.state != StateEmpty {
+		if err := g.upgrade(); err != nil {
+			return ConsumerAnswer{}, err
+		}
 	}
 	if r.Epoch == LeaveEpoch || r.Epoch == LeaveStaticEpoch {
 		return g.leave(r)
@@ -236,7 +242,7 @@ func (g modernGroup) memberOf(r *ConsumerHeartbeat) (*consumerMember, error) {
 		case owner == nil || owner.id == r.MemberID:
 		case r.Epoch != JoinEpoch:
 			return nil, fmt.Errorf("%w: instance %q of group %q is member %q now, not %q", ErrFencedInstance, r.InstanceID, g.id, owner.id, r.MemberID)
-		case owner.epoch != LeaveStaticEpoch:
+		case owner.epoch != LeaveStaticEpoch && owner.classic == nil:
 			return nil, fmt.Errorf("%w: instance %q of group %q is member %q, which has not left", ErrUnreleasedInstance, r.InstanceID, g.id, owner.id)
 		default:
 			m = owner
@@ -303,6 +309,12 @@ func (g modernGroup) remove(m *consumerMember) error {
 		g.emptySince = time.Now()
 	}
 	g.weigh(&g.roster)
+	if g.consumer == nil { // that was all there was of it
+		return nil
+	}
+	if err := g.downgradeIfClassic("the last member of the consumer protocol has left"); err != nil || g.consumer == nil {
+		return err
+	}
 	return g.settle()
 }
 

@@ -69,15 +69,15 @@ type modernGroup struct{ *anyGroup }
 func (g *anyGroup) modern() modernGroup { return modernGroup{g} }
 
 // becomeClassic makes a vacant consumer group a classic one for the sake of a
-// member that joins; its offsets stay.
+// member that joins; its offsets stay. One that has members stays what it is.
 func (g modernGroup) becomeClassic(r *JoinRequest) error {
 	switch {
 	case g.consumer == nil:
 		return nil
+	case !g.vacant():
+		return nil
 	case r.MemberID != "":
 		return fmt.Errorf("%w: %q is not in group %q", ErrUnknownMember, r.MemberID, g.id)
-	case !g.vacant():
-		return fmt.Errorf("%w: group %q has members that use the consumer protocol", ErrInconsistentGroup, g.id)
 	}
 	return g.write(g.consumerTombstones()...)
 }
@@ -104,6 +104,9 @@ func (g modernGroup) checkEpoch(id Identity) error {
 	m := g.consumer.members[id.MemberID]
 	if m == nil {
 		return fmt.Errorf("%w: %q is not in group %q", ErrUnknownMember, id.MemberID, g.id)
+	}
+	if id.Generation != m.epoch && m.classic != nil {
+		return fmt.Errorf("%w: %d, member %q of group %q is at %d", ErrIllegalGeneration, id.Generation, m.id, g.id, m.epoch)
 	}
 	if id.Generation != m.epoch {
 		return fmt.Errorf("%w: %d, member %q of group %q is at %d", ErrStaleEpoch, id.Generation, m.id, g.id, m.epoch)
@@ -183,6 +186,7 @@ func (a ConsumerGroups) Describe(group string) (ConsumerDescription, error) {
 		d.Members = append(d.Members, ConsumerMemberDescription{
 			MemberID: m.id, InstanceID: m.instanceID, RackID: m.rackID, ClientID: m.clientID, ClientHost: m.clientHost,
 			Epoch: m.epoch, Topics: slices.Clone(m.topics), Regex: m.regex, Assigned: m.assigned.clone(), Target: m.target.clone(),
+			Classic: m.classic != nil,
 		})
 	}
 	return d, nil

@@ -90,6 +90,7 @@ func (d *deadline) stop() {
 func (m *consumerMember) stopTimers() {
 	m.session.stop()
 	m.revocation.stop()
+	m.turn.stop()
 }
 
 // alarm removes a member when the time is over, unless the deadline is replaced or stopped before.
@@ -113,7 +114,7 @@ func (g modernGroup) alarm(m *consumerMember, d *deadline, after time.Duration, 
 
 // touchConsumer starts a member's session anew.
 func (g modernGroup) touchMember(m *consumerMember) {
-	g.alarm(m, &m.session, g.c.consumerSession, "not heard of for the session timeout")
+	g.alarm(m, &m.session, g.sessionTimeout(m), "not heard of for the session timeout")
 }
 
 // watchRevocation gives a member that has partitions to give up the rebalance timeout, counted from when it was told.

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"time"
@@ -19,7 +20,8 @@ import (
 //	3 ConsumerGroupMetadata                 int32 epoch; tag 0: int64 metadata hash
 //	5 ConsumerGroupMemberMetadata           nullable string instance id, rack id; string client id, client host;
 //	                                        []string topics; nullable string regex; int32 rebalance timeout ms;
-//	                                        nullable string assignor
+//	                                        nullable string assignor; tag 0, of members that speak the classic protocol:
+//	                                        nullable {int32 session timeout ms; []{string name, bytes metadata} protocols}
 //	6 ConsumerGroupTargetAssignmentMetadata int32 assignment epoch
 //	7 ConsumerGroupTargetAssignmentMember   []{uuid topic, []int32 partitions}
 //	8 ConsumerGroupCurrentMemberAssignment  int32 epoch, previous epoch; int8 state;
@@ -43,6 +45,9 @@ const consumerRecordVersion = 0
 // basisTag carries the digest of what the target assignment depends on. Its bytes
 // mean something to the one who wrote them only, in Kafka too.
 const basisTag = 0
+
+// classicTag carries what a member of the classic protocol has said.
+const classicTag = 0
 
 // consumerRecord is the part of an entry that consumer groups have.
 type consumerRecord struct {
@@ -101,6 +106,9 @@ func (r *consumerRecord) encode(group string, tombstone bool) (key, value []byte
 		v = kbin.AppendInt32(v, r.epoch)
 	case recordMember:
 		v = r.metadata.append(v)
+		if c := r.metadata.classic; c != nil {
+			return key, c.appendTag(v)
+		}
 	case recordTargetMember:
 		v = r.target.append(v)
 	case recordCurrent:
@@ -125,6 +133,39 @@ func (m *memberMetadata) append(dst []byte) []byte {
 	dst = kbin.AppendCompactNullableString(dst, optional(m.regex))
 	dst = kbin.AppendInt32(dst, int32(min(m.rebalanceTimeout.Milliseconds(), math.MaxInt32)))
 	return kbin.AppendCompactNullableString(dst, optional(m.assignor))
+}
+
+// appendTag appends the tags of a member's metadata: this one.
+func (c *classicPart) appendTag(dst []byte) []byte {
+	b := kbin.AppendInt8(nil, 1) // not null
+	b = kbin.AppendInt32(b, int32(min(c.session.Milliseconds(), math.MaxInt32)))
+	b = kbin.AppendCompactArrayLen(b, len(c.protocols))
+	for i := range c.protocols {
+		b = kbin.AppendCompactString(b, c.protocols[i].Name)
+		b = kbin.AppendCompactBytes(b, c.protocols[i].Metadata)
+		b = kbin.AppendUvarint(b, 0)
+	}
+	b = kbin.AppendUvarint(b, 0)
+	dst = kbin.AppendUvarint(dst, 1)
+	dst = kbin.AppendUvarint(dst, classicTag)
+	dst = kbin.AppendUvarint(dst, uint32(len(b)))
+	return append(dst, b...)
+}
+
+func readClassic(v *kbin.Reader) *classicPart {
+	if v.Int8() < 0 {
+		return nil
+	}
+	c := &classicPart{session: time.Duration(v.Int32()) * time.Millisecond}
+	for n := v.CompactArrayLen(); n > 0 && v.Ok(); n-- {
+		p := Protocol{Name: v.CompactString(), Metadata: bytes.Clone(v.CompactBytes())}
+		readTags(v, func(uint32, *kbin.Reader) {})
+		c.protocols = append(c.protocols, p)
+	}
+	if !v.Ok() || len(c.protocols) == 0 || c.session <= 0 {
+		return nil // such a member could not live; it will be told that it is unknown
+	}
+	return c
 }
 
 func (p Partitions) append(dst []byte) []byte {
@@ -163,6 +204,9 @@ func decodeConsumer(key, value []byte) (entry, error) {
 	readTags(&v, func(tag uint32, b *kbin.Reader) {
 		if r.kind == recordGroup && tag == basisTag {
 			r.basis = b.Int64()
+		}
+		if r.kind == recordMember && tag == classicTag {
+			r.metadata.classic = readClassic(b)
 		}
 	})
 	if err := finished(&v); err != nil {

@@ -40,6 +40,7 @@ type memberMetadata struct {
 	regex                string
 	rebalanceTimeout     time.Duration // whole milliseconds
 	assignor             string
+	classic              *classicPart // nil: it speaks the consumer protocol. Never changed, only replaced
 }
 
 // memberState says what a member is waiting for; the numbers are those of Kafka's journal.
@@ -73,16 +74,18 @@ type consumerMember struct {
 
 	session    deadline
 	revocation deadline
+	turn       deadline // of a member of the classic protocol: to join, then to ask for its assignment
 }
 
 func (m *memberMetadata) equal(o *memberMetadata) bool {
 	return m.instanceID == o.instanceID && m.rackID == o.rackID && m.clientID == o.clientID && m.clientHost == o.clientHost &&
-		slices.Equal(m.topics, o.topics) && m.regex == o.regex && m.rebalanceTimeout == o.rebalanceTimeout && m.assignor == o.assignor
+		slices.Equal(m.topics, o.topics) && m.regex == o.regex && m.rebalanceTimeout == o.rebalanceTimeout && m.assignor == o.assignor &&
+		m.classic.equal(o.classic)
 }
 
 // updated returns the metadata with what a heartbeat says.
 func (m memberMetadata) updated(r *ConsumerHeartbeat) memberMetadata {
-	m.clientID, m.clientHost = r.ClientID, r.ClientHost
+	m.clientID, m.clientHost, m.classic = r.ClientID, r.ClientHost, nil
 	if r.InstanceID != "" {
 		m.instanceID = r.InstanceID
 	}

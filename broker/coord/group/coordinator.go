@@ -38,6 +38,7 @@ type Coordinator struct {
 	maxGroupSize     int
 	consumerInterval time.Duration
 	consumerSession  time.Duration
+	migration        MigrationPolicy
 
 	topics     topicSource
 	topicsSeen atomic.Int64 // counts changes of the topics
@@ -88,6 +89,7 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 		room:             room{limit: cmp.Or(o.MaxBytes, defaultMaxBytes), groups: cmp.Or(o.MaxGroups, defaultMaxGroups)},
 		consumerInterval: cmp.Or(o.ConsumerHeartbeatInterval, defaultConsumerInterval),
 		consumerSession:  cmp.Or(o.ConsumerSessionTimeout, defaultConsumerSession),
+		migration:        cmp.Or(o.Migration, migrationDefault),
 		groups:           map[string]*anyGroup{},
 	}
 	if err := checkSettings(c); err != nil {

@@ -17,7 +17,9 @@
 // (static members), KIP-394 (member id required), KIP-814 (static leader keeps
 // its assignment), and that of consumer groups (KIP-848, KIP-1082), in the files
 // consumer_*.go; KIP-211 (expiry of offsets) for both. A group without members
-// changes from one to the other when a member of the other joins; one with members never.
+// changes from one to the other when a member of the other joins. One with classic
+// members becomes a consumer group with the first member of that protocol, in which both kinds live side by
+// side, and a classic one again when the last of them has left (migrate.go).
 package group
 
 import (
@@ -72,6 +74,8 @@ type Options struct {
 	// groups have to keep to (KIP-848); default 5 s and 45 s.
 	ConsumerHeartbeatInterval time.Duration
 	ConsumerSessionTimeout    time.Duration
+	// Migration says whether groups with members may change their protocol; default MigrateBoth.
+	Migration MigrationPolicy
 	// JournalPartitions is the partition count of OffsetsTopic when it is created; default 4.
 	JournalPartitions int
 }

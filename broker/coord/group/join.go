@@ -16,17 +16,28 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 		return JoinResponse{MemberID: r.MemberID}, err
 	}
 	wait := make(chan joinAnswer, 1)
+	var shard int
+	var end int64 // of what has to be durable before the answer
 	err := c.with(r.Group, r.MemberID == "", func(g *anyGroup) error {
 		defer g.buryIfUnused()
 		defer g.weigh(&g.roster)
 		if err := g.modern().becomeClassic(&r); err != nil {
 			return err
 		}
+		if g.consumer != nil {
+			response, err := g.modern().joinClassic(&r)
+			shard, end = g.shard, g.appended
+			wait <- joinAnswer{response, err}
+			return nil
+		}
 		if r.MemberID == "" {
 			return g.joinNew(&r, wait)
 		}
 		return g.joinKnown(&r, wait)
 	})
+	if err == nil && end > 0 {
+		err = c.journal.waitDurable(ctx, shard, end)
+	}
 	if err != nil {
 		return JoinResponse{MemberID: r.MemberID}, err
 	}

@@ -146,7 +146,7 @@ func (m *consumerMember) weight() int64 {
 }
 
 func (m *memberMetadata) weight() int64 {
-	n := memberBytes + len(m.instanceID) + len(m.rackID) + len(m.clientID) + len(m.clientHost) + len(m.regex)
+	n := memberBytes + len(m.instanceID) + len(m.rackID) + len(m.clientID) + len(m.clientHost) + len(m.regex) + m.classic.weight()
 	for _, t := range m.topics {
 		n += len(t) + 16
 	}

@@ -31,6 +31,11 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 }
 
 func (g *anyGroup) sync(r *SyncRequest, wait chan syncAnswer) error {
+	if g.consumer != nil {
+		response, err := g.modern().syncClassic(r)
+		wait <- syncAnswer{response, err}
+		return nil
+	}
 	m, err := g.find(r.MemberID, r.InstanceID)
 	if err != nil {
 		return err
@@ -106,6 +111,9 @@ func (g *anyGroup) stopTimerIfAllSynced() {
 // Heartbeat keeps a member's session alive. ErrRebalanceInProgress tells it to join again.
 func (c *Coordinator) Heartbeat(_ context.Context, id Identity) error {
 	return c.with(id.Group, false, func(g *anyGroup) error {
+		if g.consumer != nil {
+			return g.modern().heartbeatClassic(id)
+		}
 		m, err := g.find(id.MemberID, id.InstanceID)
 		if err != nil {
 			return err

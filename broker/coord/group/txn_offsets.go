@@ -223,16 +223,15 @@ func (g *anyGroup) checkTransactionalCommit(id Identity, plain bool) error {
 }
 
 // EndTransaction commits or drops what a producer's transaction holds in a
-// partition of OffsetsTopic, durably. It may be repeated.
-func (c *Coordinator) EndTransaction(ctx context.Context, partition int32, producerID int64, epoch int16, m record.Marker) error {
+// partition of OffsetsTopic. It may be repeated. What it says survives a power cut when the partition is durable up to end.
+func (c *Coordinator) EndTransaction(partition int32, producerID int64, epoch int16, m record.Marker) (end int64, err error) {
 	journal, ok := c.journal.(transactionJournal)
 	if !ok || partition < 0 || int(partition) >= c.journal.shards() {
-		return fmt.Errorf("%w: %s-%d takes no transactions", ErrJournal, OffsetsTopic, partition)
+		return 0, fmt.Errorf("%w: %s-%d takes no transactions", ErrJournal, OffsetsTopic, partition)
 	}
 	shard := int(partition)
-	end, err := journal.appendMarker(shard, producerID, epoch, m)
-	if err != nil {
-		return err
+	if end, err = journal.appendMarker(shard, producerID, epoch, m); err != nil {
+		return 0, err
 	}
 	for id := range c.transactions.take(transaction{shard, producerID}) {
 		err := c.with(id, false, func(g *anyGroup) error {
@@ -242,10 +241,10 @@ func (c *Coordinator) EndTransaction(ctx context.Context, partition int32, produ
 			return nil
 		})
 		if err != nil && !errors.Is(err, ErrUnknownMember) && !errors.Is(err, ErrClosed) { // deleted, or replayed at the next start
-			return err
+			return 0, err
 		}
 	}
-	return c.journal.waitDurable(ctx, shard, end)
+	return end, nil
 }
 
 // Unstable returns the partitions of a group for which an open transaction

@@ -54,7 +54,7 @@ func (d *onDisk) end(producerID int64, commit bool) {
 	d.t.Helper()
 	tp := d.c.TransactionPartition(groupName)
 	for range 2 { // it may be repeated
-		if err := d.c.EndTransaction(context.Background(), tp.Partition, producerID, 0, record.Marker{Commit: commit}); err != nil {
+		if _, err := d.c.EndTransaction(tp.Partition, producerID, 0, record.Marker{Commit: commit}); err != nil {
 			d.t.Fatal(err)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/topic"
@@ -40,9 +39,7 @@ type Coordinator struct {
 	expiration time.Duration
 	maxIDs     int
 
-	// partitions are those of all transactions: about how many, since requests side by side may go over it.
-	maxPartitions int64
-	partitions    atomic.Int64
+	partitions partitions // of all open transactions
 
 	// ctx ends with Close. background are the goroutines that Close waits for.
 	ctx        context.Context
@@ -63,10 +60,13 @@ type transaction struct {
 
 	mu sync.RWMutex
 	metadata
-	last  position // of its last record in the journal
-	dead  bool     // it was forgotten; whoever has it looks again
-	timer *time.Timer
-	round int64 // tells a timer that fired from one that was stopped
+	last position // of its last record in the journal
+	dead bool     // it was forgotten; whoever has it looks again
+	// marked are the markers of its last transaction that may not survive a power cut. Until they do,
+	// the decision must stay the last record of the journal: see lockSettled.
+	marked []marker
+	timer  *time.Timer
+	round  int64 // tells a timer that fired from one that was stopped
 }
 
 // Open replays the journal, carries out what was decided, and takes up or
@@ -85,8 +85,7 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 		expiration: cmp.Or(o.Expiration, defaultExpiration),
 		maxIDs:     cmp.Or(o.MaxIDs, defaultMaxIDs),
 		byID:       make(map[string]*transaction),
-
-		maxPartitions: int64(cmp.Or(o.MaxPartitions, defaultMaxPartitions)),
+		partitions: partitions{limit: int64(cmp.Or(o.MaxPartitions, defaultMaxPartitions))},
 	}
 	err = j.replay(ctx, func(id string, m *metadata, at position) {
 		if m == nil {
@@ -99,7 +98,7 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 		return nil, err
 	}
 	for _, t := range c.byID {
-		c.partitions.Add(int64(len(t.partitions)))
+		c.partitions.add(len(t.partitions))
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.recover(ctx); err != nil {
@@ -191,31 +190,28 @@ func (c *Coordinator) all() []*transaction {
 	return slices.SortedFunc(maps.Values(c.byID), func(a, b *transaction) int { return cmp.Compare(a.id, b.id) })
 }
 
-// checkRoom refuses a state with more partitions than all open transactions may have; the lock is held.
-func (c *Coordinator) checkRoom(t *transaction, next *metadata) error {
-	more := int64(len(next.partitions) - len(t.partitions))
-	if open := c.partitions.Load(); more > 0 && open+more > c.maxPartitions {
-		return fmt.Errorf("%w: transaction %q wants %d more, there are %d and at most %d", ErrTooManyPartitions, t.id, more, open, c.maxPartitions)
-	}
-	return nil
-}
-
-// change writes the next state and makes it the present one; the lock is held.
+// change writes the next state and makes it the present one; the lock is held, by lockSettled.
 func (c *Coordinator) change(t *transaction, next *metadata) error {
 	at, err := c.journal.append(t.id, next)
 	if err != nil {
 		return err
 	}
-	c.partitions.Add(int64(len(next.partitions) - len(t.partitions)))
+	t.last = at
+	c.enter(t, next)
+	return nil
+}
+
+// enter makes next the present state; the lock is held.
+func (c *Coordinator) enter(t *transaction, next *metadata) {
+	c.partitions.add(len(next.partitions) - len(t.partitions))
 	began := next.state == StateOngoing && t.state != StateOngoing
 	c.ended.count(t.state, next.state)
-	t.metadata, t.last = *next, at
+	t.metadata = *next
 	if next.state != StateOngoing {
 		t.stopTimer()
 	} else if began {
 		c.startTimer(t, next.timeout)
 	}
-	return nil
 }
 
 func (t *transaction) stopTimer() {

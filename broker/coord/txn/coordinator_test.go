@@ -288,12 +288,12 @@ func TestTooManyPartitionsInTransactions(t *testing.T) {
 		must(t, w.close())
 		// What a restart finds counts, and is taken up even if it is too much.
 		w = newWorld(t, fs, Options{MaxPartitions: 1})
-		if got := w.c.partitions.Load(); got != 3 {
+		if got := w.c.partitions.count.Load(); got != 3 {
 			t.Errorf("%d partitions after a restart, want 3", got)
 		}
 		_, err = w.c.End(t.Context(), "two", two, true, V1)
 		must(t, err)
-		if got := w.c.partitions.Load(); got != 0 {
+		if got := w.c.partitions.count.Load(); got != 0 {
 			t.Errorf("%d partitions of no transaction", got)
 		}
 		must(t, w.close())

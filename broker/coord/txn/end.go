@@ -21,7 +21,9 @@ func (c *Coordinator) End(ctx context.Context, id string, p Producer, commit boo
 	if err != nil {
 		return NoProducer, err
 	}
-	t.mu.Lock()
+	if err := c.lockSettled(ctx, t); err != nil {
+		return NoProducer, err
+	}
 	done, err := t.end(p, commit, v)
 	if err == nil && t.dead {
 		err = fmt.Errorf("%w: transactional id %q is unknown", ErrUnknownProducer, id)
@@ -103,15 +105,11 @@ func (c *Coordinator) carryOut(ctx context.Context, t *transaction) error {
 	t.mu.RLock()
 	m := t.metadata
 	t.mu.RUnlock()
-	var wait sync.WaitGroup
-	errs := make([]error, len(m.partitions))
-	for i, tp := range sorted(m.partitions) {
-		wait.Go(func() {
-			errs[i] = c.mark(ctx, tp, &m)
-		})
+	marked, err := c.mark(ctx, &m)
+	if err == nil {
+		err = settle(ctx, marked)
 	}
-	wait.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return err
 	}
 	t.mu.Lock()
@@ -120,26 +118,83 @@ func (c *Coordinator) carryOut(ctx context.Context, t *transaction) error {
 	return c.change(t, &next)
 }
 
-// mark ends a producer's transaction in a partition, durably. There is nothing to
-// end in a partition that has no batch of it, that is gone, or that cannot be read any more.
-func (c *Coordinator) mark(ctx context.Context, tp Partition, m *metadata) error {
-	part, err := c.topics.Partition(tp.Topic, tp.Partition)
-	if err != nil {
-		return ignoreLost(err)
-	}
-	if epoch, _, open := part.OpenTransaction(m.producer.ID); !open || !m.ends(epoch) {
-		return ignoreLost(part.WaitDurable(ctx, part.Offsets().LogEnd)) // for the marker of an earlier attempt
-	}
-	return ignoreLost(c.appendMarker(ctx, part, m.producer, record.Marker{Commit: m.state == StatePrepareCommit}))
+// marker is where the marker of a transaction ends in a partition.
+type marker struct {
+	partition *topic.Partition
+	end       int64
 }
 
-func (c *Coordinator) appendMarker(ctx context.Context, part *topic.Partition, p Producer, m record.Marker) error {
+// mark ends a producer's transaction in all its partitions. There is nothing to end in
+// one that has no batch of it, that is gone, or that cannot be read any more.
+func (c *Coordinator) mark(ctx context.Context, m *metadata) (marked []marker, err error) {
+	marked = make([]marker, 0, len(m.partitions))
+	var errs []error
+	for _, tp := range sorted(m.partitions) {
+		part, err := c.topics.Partition(tp.Topic, tp.Partition)
+		if err == nil {
+			end := part.Offsets().LogEnd // for the marker of an earlier attempt
+			if epoch, _, open := part.OpenTransaction(m.producer.ID); open && m.ends(epoch) {
+				end, err = c.appendMarker(ctx, part, m.producer, record.Marker{Commit: m.state == StatePrepareCommit})
+			}
+			if err == nil {
+				marked = append(marked, marker{part, end})
+			}
+		}
+		if err = ignoreLost(err); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return marked, errors.Join(errs...)
+}
+
+// appendMarker ends a producer's transaction in a partition, which is durable when the partition is up to end.
+func (c *Coordinator) appendMarker(ctx context.Context, part *topic.Partition, p Producer, m record.Marker) (end int64, err error) {
 	if part.Topic() == group.OffsetsTopic {
-		return c.offsets.EndTransaction(ctx, part.Index(), p.ID, p.Epoch, m)
+		return c.offsets.EndTransaction(part.Index(), p.ID, p.Epoch, m)
 	}
 	at, err := part.Append(ctx, record.AppendMarker(nil, p.ID, p.Epoch, m, time.Now().UnixMilli()), topic.FromBroker)
 	if err != nil {
-		return fmt.Errorf("write the marker of %s-%d: %w", part.Topic(), part.Index(), err)
+		return 0, fmt.Errorf("write the marker of %s-%d: %w", part.Topic(), part.Index(), err)
 	}
-	return part.WaitDurable(ctx, at.LastOffset+1)
+	return at.LastOffset + 1, nil
+}
+
+// settle returns once markers survive a power cut; their files are flushed at the same time.
+func settle(ctx context.Context, marked []marker) error {
+	errs := make([]error, len(marked))
+	var wait sync.WaitGroup
+	for i := 1; i < len(marked); i++ {
+		wait.Go(func() { errs[i] = marked[i].durable(ctx) })
+	}
+	if len(marked) > 0 {
+		errs[0] = marked[0].durable(ctx)
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (m *marker) durable(ctx context.Context) error {
+	return ignoreLost(m.partition.WaitDurable(ctx, m.end))
+}
+
+// lockSettled locks t once the markers of its last transaction survive a power
+// cut. Everything that writes to the journal comes through here: what is written there takes the place of the
+// decision, and markers that are missing at the next start are written because of the decision.
+func (c *Coordinator) lockSettled(ctx context.Context, t *transaction) error {
+	for {
+		t.mu.Lock()
+		marked := t.marked
+		if len(marked) == 0 {
+			return nil
+		}
+		t.mu.Unlock()
+		if err := settle(ctx, marked); err != nil {
+			return fmt.Errorf("transaction %q: flush its markers: %w", t.id, err)
+		}
+		t.mu.Lock()
+		if len(t.marked) > 0 && &t.marked[0] == &marked[0] {
+			t.marked = nil
+		}
+		t.mu.Unlock()
+	}
 }

@@ -31,7 +31,9 @@ func (c *Coordinator) InitProducer(ctx context.Context, id string, expected Prod
 
 // initProducer is one attempt; again says that the state has changed under it and another is due.
 func (c *Coordinator) initProducer(ctx context.Context, t *transaction, expected *Producer, timeout time.Duration) (p Producer, again bool, err error) {
-	t.mu.Lock()
+	if err := c.lockSettled(ctx, t); err != nil {
+		return NoProducer, false, err
+	}
 	if t.dead {
 		t.mu.Unlock()
 		return NoProducer, true, nil
@@ -115,23 +117,21 @@ func (c *Coordinator) Add(id string, p Producer, v Version, partitions ...Partit
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next, changed, err := t.add(p, partitions, v, time.Now())
+	if err == nil && len(t.marked) > 0 {
+		err = fmt.Errorf("%w: markers are not durable yet", ErrConcurrent) // of a Writer, whose producer nobody else has
+	}
 	if err != nil {
 		return Ticket{}, fmt.Errorf("transaction %q: %w", id, err)
 	}
 	if changed {
-		if err := c.checkRoom(t, &next); err != nil {
-			return Ticket{}, err
+		if err := c.partitions.check(len(next.partitions) - len(t.partitions)); err != nil {
+			return Ticket{}, fmt.Errorf("transaction %q: %w", id, err)
 		}
 		if err := c.change(t, &next); err != nil {
 			return Ticket{}, err
 		}
 	}
 	return Ticket{c.journal, t.last}, nil
-}
-
-// GroupPartition is the partition of the offsets topic that a group's offsets are in.
-func (c *Coordinator) GroupPartition(group string) Partition {
-	return c.offsets.TransactionPartition(group)
 }
 
 // AddOffsets makes the offsets of a group part of the producer's transaction.
@@ -149,21 +149,6 @@ func (c *Coordinator) Within(id string, p Producer, tp Partition, f func() error
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if err := t.holds(p, tp); err != nil {
-		return fmt.Errorf("transaction %q: %w", id, err)
-	}
-	return f()
-}
-
-// While runs f while p is the producer in force, with or without a transaction:
-// nobody takes the transactional id over meanwhile. f must not wait for anything.
-func (c *Coordinator) While(id string, p Producer, f func() error) error {
-	t, err := c.find(id)
-	if err != nil {
-		return err
-	}
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if err := t.owns(p); err != nil {
 		return fmt.Errorf("transaction %q: %w", id, err)
 	}
 	return f()

@@ -75,7 +75,16 @@ func (c *Coordinator) recoverOpen(ctx context.Context, part *topic.Partition, op
 	}
 	c.log.Warn("aborting a transaction that nobody can end", "topic", tp.Topic, "partition", tp.Partition,
 		"producer_id", open.ProducerID, "epoch", open.Epoch, "first_offset", open.FirstOpen)
-	return c.appendMarker(ctx, part, p, record.Marker{})
+	return c.abortIn(ctx, part, p, record.Marker{})
+}
+
+// abortIn ends what a producer has open in a partition, durably.
+func (c *Coordinator) abortIn(ctx context.Context, part *topic.Partition, p Producer, m record.Marker) error {
+	end, err := c.appendMarker(ctx, part, p, m)
+	if err != nil {
+		return err
+	}
+	return part.WaitDurable(ctx, end)
 }
 
 // startTimer aborts the transaction after its timeout; the lock is held.
@@ -88,7 +97,10 @@ func (c *Coordinator) startTimer(t *transaction, timeout time.Duration) {
 // timedOut aborts a transaction whose producer has not ended it in time, with
 // the next epoch, so that the producer cannot go on with it.
 func (c *Coordinator) timedOut(t *transaction, round int64) {
-	t.mu.Lock()
+	if err := c.lockSettled(c.ctx, t); err != nil {
+		c.log.Error("transaction timed out and could not be aborted", "transactional_id", t.id, "error", err)
+		return
+	}
 	if t.round != round || t.state != StateOngoing {
 		t.mu.Unlock()
 		return
@@ -128,7 +140,9 @@ func (c *Coordinator) expireLoop() {
 
 func (c *Coordinator) expire(now time.Time) {
 	for _, t := range c.all() {
-		t.mu.Lock()
+		if c.lockSettled(c.ctx, t) != nil {
+			continue // its partition has failed; it is remembered
+		}
 		if !t.dead && t.state.idle() && t.producer.Epoch >= 0 && now.Sub(t.updated) >= c.expiration {
 			if _, err := c.journal.append(t.id, nil); err != nil {
 				c.log.Warn("transactional id could not be forgotten", "transactional_id", t.id, "error", err)
@@ -153,5 +167,5 @@ func (c *Coordinator) AbortOpen(ctx context.Context, tp Partition, p Producer, c
 	case p.Epoch < epoch:
 		return fmt.Errorf("%w: producer %d has epoch %d there, not %d", producer.ErrFenced, p.ID, epoch, p.Epoch)
 	}
-	return c.appendMarker(ctx, part, p, record.Marker{CoordinatorEpoch: coordinatorEpoch})
+	return c.abortIn(ctx, part, p, record.Marker{CoordinatorEpoch: coordinatorEpoch})
 }

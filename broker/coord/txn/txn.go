@@ -19,7 +19,6 @@
 package txn
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -79,8 +78,8 @@ type Offsets interface {
 	// TransactionPartition is the partition of the offsets topic that a group's offsets are in.
 	TransactionPartition(group string) Partition
 	// EndTransaction ends a producer's transaction in a partition of the offsets
-	// topic, durably. It does nothing if the producer has none open there.
-	EndTransaction(ctx context.Context, partition int32, producerID int64, epoch int16, m record.Marker) error
+	// topic, which is durable when that partition is up to end. It does nothing if the producer has none open there.
+	EndTransaction(partition int32, producerID int64, epoch int16, m record.Marker) (end int64, err error)
 }
 
 // Partition names a partition.

@@ -37,6 +37,9 @@ func (s *session) commitTransaction(ctx context.Context, next int64) error {
 	if err == nil {
 		t.written.add(s.partition, min(next, s.partition.Offsets().LogEnd))
 		t.written.add(t.offsets, t.offsets.Offsets().LogEnd)
+		for p, end := range t.writer.Marked() {
+			t.written.add(p, end)
+		}
 		err = t.written.wait(ctx)
 	}
 	if err == nil {
@@ -57,8 +60,9 @@ func (s *session) addOffset(ctx context.Context, next int64) error {
 	}
 	offsets := offsetEntry(s.tp, next)
 	return s.m.asMember(ctx, s, func(id group.Identity) error {
-		return t.note(t.txns.Within(t.id, t.producer, t.group, func() error {
-			_, err := s.m.e.groups.CommitInTransaction(id, t.producer.ID, t.producer.Epoch, offsets)
+		return t.note(t.writer.Within(t.group, func() error {
+			p := t.writer.Producer()
+			_, err := s.m.e.groups.CommitInTransaction(id, p.ID, p.Epoch, offsets)
 			return err
 		}))
 	})
@@ -75,7 +79,7 @@ func (s *session) commitOffset(ctx context.Context, next int64) error {
 	durable := make(chan error, 1)
 	offsets := offsetEntry(s.tp, next)
 	err := s.m.asMember(ctx, s, func(id group.Identity) error {
-		return t.note(t.txns.While(t.id, t.producer, func() error {
+		return t.note(t.writer.While(func() error {
 			return s.m.e.groups.CommitAsync(ctx, id, offsets, func(err error) { durable <- err })
 		}))
 	})

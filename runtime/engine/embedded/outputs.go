@@ -211,7 +211,7 @@ func (o *outputs) build(ctx context.Context, t *outputTopic, p *outputPartition,
 		p.builder.Reset(p.buffer, record.None)
 		p.building = true
 		if o.txn != nil {
-			p.sign(o.txn.producer)
+			p.sign(o.txn.writer.Producer())
 		}
 	}
 	p.builder.Append(timestamp, key, value, o.headers, headerCount)

@@ -82,7 +82,7 @@ func (m *member) openings(partitions []engine.TopicPartition) (all []*opening) {
 // takeOver fences whoever wrote for the partitions before, and ends what
 // that one left open: only then do the committed offsets say where to go on.
 func (m *member) takeOver(all []*opening) error {
-	tp := m.e.txns.GroupPartition(m.g.Name)
+	tp := m.e.groups.TransactionPartition(m.g.Name)
 	offsets, err := m.e.topics.Partition(tp.Topic, tp.Partition)
 	if err != nil {
 		return explain(fmt.Errorf("offsets of group %q: %w", m.g.Name, err))

@@ -19,7 +19,7 @@ type transaction struct {
 	timeout time.Duration
 	// aheadBytes is what outputs collect for a partition before they write it.
 	aheadBytes int
-	producer   txn.Producer
+	writer     *txn.Writer
 	open       bool // something may have been written
 	lost       bool // the producer is not in force any more: init comes first
 
@@ -27,16 +27,16 @@ type transaction struct {
 }
 
 func newTransaction(e *embedded, id string) *transaction {
-	return &transaction{txns: e.txns, id: id, timeout: e.transaction, aheadBytes: e.ahead, producer: txn.NoProducer, lost: true}
+	return &transaction{txns: e.txns, id: id, timeout: e.transaction, aheadBytes: e.ahead, lost: true}
 }
 
 // init becomes the producer of the transactional id: whoever had it is fenced,
 // and what that one left open is aborted on return.
 func (t *transaction) init(ctx context.Context) error {
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		p, err := t.txns.InitProducer(ctx, t.id, txn.NoProducer, t.timeout)
+		w, err := t.txns.NewWriter(ctx, t.id, t.timeout)
 		if err == nil {
-			t.producer, t.open, t.lost = p, false, false
+			t.writer, t.open, t.lost = w, false, false
 			return nil
 		}
 		if !errors.Is(err, txn.ErrConcurrent) || pause > time.Second {
@@ -51,8 +51,9 @@ func (t *transaction) init(ctx context.Context) error {
 // join makes partitions part of the transaction.
 func (t *transaction) join(partitions ...*outputPartition) error {
 	t.joining = t.joining[:0]
+	producer := t.writer.Producer()
 	for _, p := range partitions {
-		if p.joined != t.producer {
+		if p.joined != producer {
 			t.joining = append(t.joining, txn.Partition{Topic: p.partition.Topic(), Partition: p.partition.Index()})
 		}
 	}
@@ -63,15 +64,14 @@ func (t *transaction) join(partitions ...*outputPartition) error {
 		return err
 	}
 	for _, p := range partitions {
-		p.joined = t.producer
+		p.joined = producer
 	}
 	return nil
 }
 
 // add is join by name.
 func (t *transaction) add(partitions ...txn.Partition) error {
-	// Nobody waits for this to be durable: should a power cut take it and leave batches, those are found at the next start.
-	_, err := t.txns.Add(t.id, t.producer, txn.V2, partitions...)
+	err := t.writer.Add(partitions...)
 	if err == nil {
 		t.open = true
 	}
@@ -80,7 +80,7 @@ func (t *transaction) add(partitions ...txn.Partition) error {
 
 // append appends batches to a partition of the transaction.
 func (t *transaction) append(ctx context.Context, p *topic.Partition, batches []byte) (done topic.Appended, err error) {
-	err = t.txns.Within(t.id, t.producer, txn.Partition{Topic: p.Topic(), Partition: p.Index()}, func() (err error) {
+	err = t.writer.Within(txn.Partition{Topic: p.Topic(), Partition: p.Index()}, func() (err error) {
 		done, err = p.Append(ctx, batches, topic.FromBroker)
 		return err
 	})
@@ -89,12 +89,15 @@ func (t *transaction) append(ctx context.Context, p *topic.Partition, batches []
 
 // end commits or aborts. With a nil error that is durable and seen by every reader.
 func (t *transaction) end(ctx context.Context, commit bool) error {
-	next, err := t.txns.End(ctx, t.id, t.producer, commit, txn.V2)
-	if err != nil {
-		return t.note(err)
+	done := t.writer.Abort
+	if commit {
+		done = t.writer.Commit
 	}
-	t.producer, t.open = next, false
-	return nil
+	err := done(ctx)
+	if err == nil {
+		t.open = false
+	}
+	return t.note(err)
 }
 
 // giveUp aborts what is open, unless somebody else has done so.
