@@ -17,6 +17,7 @@ type deployment struct {
 	stats   *worker.Stats
 	turn    chan struct{} // holds a token while somebody changes the deployment
 	pending atomic.Bool   // somebody is on the way to bring it to what is stored
+	rates   rates
 
 	mu      sync.Mutex
 	spec    deploy.Spec

@@ -58,8 +58,13 @@ func (r *reconciler) reconcile() {
 		select {
 		case <-changed:
 			retry = false
-		case <-ticker.C:
+		case now := <-ticker.C:
 			retry = true
+			for _, d := range r.all() {
+				if _, _, w, _ := d.snapshot(); w != nil {
+					d.rates.note(w.Snapshot().Partitions, now)
+				}
+			}
 		case <-r.ctx.Done():
 			return
 		}

@@ -1,8 +1,11 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -14,23 +17,41 @@ import (
 const PhasePaused = "paused"
 
 // Status is a deployment and how it does; package admin shows it as JSON.
+// What is counted, this process has counted since it began.
 type Status struct {
 	Spec       deploy.Spec
 	Phase      string
-	Reason     string
+	Reason     string         // unless all is well: what is wrong, and the fix
 	Module     *module.Report // nil until it was compiled in this process
-	Records    int64
-	Outputs    int64
-	Rejected   int64 // records that got the error policy: rejected, trapped on, or with an output too large
-	Restarts   int64
+	Counts
 	Partitions map[engine.TopicPartition]PartitionStatus
-	Unchanged  bool // Deploy: all was as asked for already
+	Members    []engine.GroupMember // of the consumer group, in all processes
+	Replacing  int                  // partitions of this process that have not changed over to the newest version yet
+	Unchanged  bool                 // Deploy: all was as asked for already
+}
+
+// Counts are what one process counted.
+type Counts struct {
+	Records, Outputs int64
+	Rejected         int64 // records that got the error policy: rejected, trapped on, or with an output too large
+	DeadLetters      int64
+	Skipped          int64
+	Retries          int64 // further tries of records on which the guest trapped
+	Traps            int64
+	Aborts           int64 // transactions dropped; what was in them was read again
+	Restarts         int64 // instances replaced
+	Commits          int64
 }
 
 // PartitionStatus is one input partition of a deployment.
 type PartitionStatus struct {
 	engine.Position
 	Running bool // this process has a session for it
+	// Owner is the member that has the partition, in whatever process, as its host or client id; "" = nobody.
+	Owner string
+	// Rate is how many records were committed per second lately; what follows is also known only where the partition runs.
+	Rate   float64
+	Worker *worker.PartitionSnapshot // nil: it does not run in this process
 }
 
 // Lag is how many offsets the group is behind the end of the partition; a
@@ -48,11 +69,27 @@ func (p PartitionStatus) Lag(s deploy.Spec) int64 {
 
 // Status tells how a deployment does. Errors: deploy.ErrNotFound, the engine's.
 func (r *Runtime) Status(ctx context.Context, name string) (Status, error) {
-	d, err := r.lookup(name)
+	d, err := r.find(ctx, name)
 	if err != nil {
 		return Status{}, err
 	}
-	return r.status(ctx, d)
+	s, err := r.status(ctx, d)
+	if err != nil {
+		return s, err
+	}
+	s.Members, err = r.engine.Members(ctx, deploy.GroupName(name))
+	if err != nil {
+		return s, fmt.Errorf("members of deployment %q: %w", name, err)
+	}
+	for _, m := range s.Members {
+		for _, tp := range m.Partitions {
+			if p, ok := s.Partitions[tp]; ok {
+				p.Owner = cmp.Or(m.Host, m.Client)
+				s.Partitions[tp] = p
+			}
+		}
+	}
+	return s, nil
 }
 
 // List tells how all deployments do, by name. An engine that cannot tell the
@@ -60,6 +97,9 @@ func (r *Runtime) Status(ctx context.Context, name string) (Status, error) {
 func (r *Runtime) List(ctx context.Context) ([]Status, error) {
 	list := make([]Status, 0)
 	for _, d := range r.all() {
+		if !d.stored() {
+			continue // its Deploy is under way
+		}
 		s, err := r.status(ctx, d)
 		if err != nil && s.Reason == "" {
 			s.Reason = err.Error()
@@ -71,31 +111,84 @@ func (r *Runtime) List(ctx context.Context) ([]Status, error) {
 
 // status returns what is known even with an error.
 func (r *Runtime) status(ctx context.Context, d *deployment) (Status, error) {
-	spec, report, w, _ := d.snapshot()
-	s := Status{
-		Spec: spec, Module: report,
-		Records: d.stats.RecordsIn.Load(), Outputs: d.stats.RecordsOut.Load(),
-		Rejected: d.stats.Failed(), Restarts: d.stats.Restarts.Load(),
-	}
-	s.Phase, s.Reason = d.phase()
-	if len(spec.Inputs) == 0 { // its record in the catalog cannot be read
+	s := r.local(d)
+	if len(s.Spec.Inputs) == 0 { // its record in the catalog cannot be read
 		return s, nil
 	}
-	positions, err := r.engine.Lag(ctx, deploy.GroupName(d.name), spec.Inputs)
+	positions, err := r.engine.Lag(ctx, deploy.GroupName(d.name), s.Spec.Inputs)
 	if err != nil {
 		return s, fmt.Errorf("positions of deployment %q: %w", d.name, err)
 	}
-	if s.Phase != worker.PhaseFailed && s.Phase != PhasePaused {
-		if missing := missingInput(spec.Inputs, positions); missing != "" {
+	if s.Spec.State == deploy.Running && s.Phase != worker.PhaseFailed {
+		if missing := missingInput(s.Spec.Inputs, positions); missing != "" {
 			s.Phase = worker.PhaseRetrying
 			s.Reason = fmt.Sprintf("input topic %q does not exist any more: create it with `millstream topic create %s`, or delete the deployment", missing, missing)
 		}
 	}
+	here := s.Partitions
 	s.Partitions = make(map[engine.TopicPartition]PartitionStatus, len(positions))
 	for tp, position := range positions {
-		s.Partitions[tp] = PartitionStatus{Position: position, Running: w != nil && w.Owns(tp)}
+		p := here[tp]
+		p.Position = position
+		s.Partitions[tp] = p
 	}
 	return s, nil
+}
+
+// local is what this process knows, or the one that it has launched.
+func (r *Runtime) local(d *deployment) Status {
+	spec, report, w, _ := d.snapshot()
+	stats := d.stats
+	s := Status{Spec: spec, Module: report, Partitions: map[engine.TopicPartition]PartitionStatus{}, Counts: Counts{
+		Records: stats.RecordsIn.Load(), Outputs: stats.RecordsOut.Load(), Rejected: stats.Failed(),
+		DeadLetters: stats.DeadLetters.Load(), Skipped: stats.Skipped.Load(), Retries: stats.RecordRetries.Load(),
+		Traps: stats.Traps.Load(), Aborts: stats.Aborts.Load(), Restarts: stats.Restarts.Load(), Commits: stats.Commits.Load(),
+	}}
+	s.Phase, s.Reason = d.phase()
+	switch {
+	case r.launcher != nil:
+		r.launched(d, &s)
+	case w != nil:
+		snapshot := w.Snapshot()
+		s.Replacing = snapshot.Replacing
+		rates := d.rates.of(snapshot.Partitions, time.Now())
+		for i, p := range snapshot.Partitions {
+			s.Partitions[p.TopicPartition] = PartitionStatus{Running: true, Worker: &snapshot.Partitions[i], Rate: rates[p.TopicPartition]}
+		}
+	}
+	s.Reason = advise(s)
+	return s
+}
+
+// launched fills in what the deployment's own process tells.
+func (r *Runtime) launched(d *deployment, s *Status) {
+	if s.Spec.State != deploy.Running || s.Phase == worker.PhaseFailed {
+		return
+	}
+	l := r.launcher.Status(d.name)
+	s.Phase, s.Reason = cmp.Or(l.Phase, worker.PhaseStarting), l.Reason
+	s.Counts = Counts{Records: l.Records, Outputs: l.Outputs, Rejected: l.Rejected, Restarts: l.Restarts}
+	for tp := range l.Owned {
+		s.Partitions[tp] = PartitionStatus{Running: true}
+	}
+}
+
+// advise completes a reason with the way out, where it does not name one.
+func advise(s Status) string {
+	name := s.Spec.Name
+	switch {
+	case s.Phase == worker.PhaseFailed && s.Reason != "" && !strings.Contains(s.Reason, "`millstream") && !strings.Contains(s.Reason, "deploy it again"):
+		fix := fmt.Sprintf("`millstream logs %s` tells more; when the cause is gone, `millstream resume %s` goes on", name, name)
+		if s.Spec.Version > 1 {
+			fix += fmt.Sprintf(", and `millstream rollback %s` goes back to the version before", name)
+		}
+		return s.Reason + " (" + fix + ")"
+	case s.Phase == PhasePaused && s.Reason == "":
+		return fmt.Sprintf("it is paused: `millstream resume %s` goes on", name)
+	case s.Phase == worker.PhaseCompleted && s.Reason == "":
+		return fmt.Sprintf("its bounded run has come to its end: `millstream resume %s` runs it again, to a new one", name)
+	}
+	return s.Reason
 }
 
 // missingInput returns the first input without a partition, or "".

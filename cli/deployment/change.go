@@ -17,7 +17,7 @@ type changeOptions struct {
 
 func newChange(env *command.Env, o *changeOptions, s command.Spec, run func(context.Context) error) *cli.Command {
 	s.Category, s.Args, s.MinArgs, s.MaxArgs = category, "NAME", 1, 1
-	s.Flags = []cli.Flag{o.admin.Flag()}
+	s.Flags = append(s.Flags, o.admin.Flag())
 	s.Complete = names(env)
 	s.Run = func(ctx context.Context, args []string) error {
 		o.name = args[0]

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +25,9 @@ import (
 
 // pluginPrefix names a ready-made plugin instead of a file.
 const pluginPrefix = "plugin:"
+
+// unset is the value of a number that was not given.
+const unset = -1
 
 type deployOptions struct {
 	env          *command.Env
@@ -41,6 +46,12 @@ type deployOptions struct {
 	wallTime     time.Duration
 	outputBytes  string
 	logLines     int
+	delivery     string
+	retries      int
+	failLimit    string
+	until        string
+	onlyNew      bool
+	dryRun       bool
 }
 
 // NewDeploy makes the command.
@@ -51,10 +62,19 @@ func NewDeploy(env *command.Env) *cli.Command {
 		Args: "FILE.wasm|plugin:NAME", MinArgs: 1, MaxArgs: 1,
 		Description: `The module gets every record of the --from topics, in order within a partition, and writes to the --to topics. The
 deployment is a consumer group of its name, survives restarts of the server, and goes on where it stopped. Without --start it
-begins with records that come from now on. A record that the module rejects or crashes on goes to NAME.dlq.`,
+begins with records that come from now on. A record that the module rejects or crashes on goes to NAME.dlq.
+
+Under the name of a deployment that is there, this makes its next version. The new one is compiled and has to start before anything
+changes; then it takes over at the end of a transaction, without leaving the group: no record is lost, handled by both or handled
+twice. If it does not start, the old one goes on. Other inputs or another delivery need a restart, from the committed offsets. See history
+and rollback, and --dry-run for what would happen.
+
+With --until the run is bounded: it ends by itself when it has got there.`,
 		Examples: `millstream deploy shout.wasm --name shout --from notes --to notes.loud --create-topics
 millstream deploy plugin:translate --name spanish --from notes --to notes.es --config to=es --start earliest
-millstream deploy plugin:route --name by-country --from orders --to es=orders.es --to fr=orders.fr --config on=field:country`,
+millstream deploy plugin:route --name by-country --from orders --to es=orders.es --to fr=orders.fr --config on=field:country
+millstream deploy shout-2.wasm --name shout --from notes --to notes.loud --dry-run
+millstream deploy fix.wasm --name repair --from notes --to notes.fixed --create-topics --start 2026-01-31T00:00:00Z --until end`,
 		Flags:    o.flags(),
 		Required: []string{"name", "from", "to"},
 		Complete: o.complete,
@@ -72,8 +92,14 @@ func (o *deployOptions) flags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "to", Usage: "write to `[OUTPUT=]TOPIC`; may be repeated", Destination: &o.to},
 		&cli.StringSliceFlag{Name: "config", Usage: "config value `KEY=VALUE`; may be repeated", Destination: &o.config},
 		&cli.StringSliceFlag{Name: "asset", Usage: "file for the module, `NAME=FILE`; may be repeated", Destination: &o.assets},
-		&cli.StringFlag{Name: "start", Usage: "`POSITION` of the first record: latest, earliest, an offset, an RFC 3339 time, or a duration ago such as 10m", Value: "latest", Destination: &o.start},
+		&cli.StringFlag{Name: "start", Usage: "`POSITION` of the first record: latest, earliest, an offset, an RFC 3339 time, or a duration ago such as 10m", DefaultText: "latest, or as the version before", Destination: &o.start},
+		&cli.StringFlag{Name: "until", Usage: "`END` of a bounded run: end (of every input as it is when the run begins) or an RFC 3339 time", DefaultText: "none", Destination: &o.until},
 		&cli.StringFlag{Name: "on-error", Usage: "`POLICY` for records that fail: dead-letter, skip or stop", Value: deploy.OnErrorDeadLetter, Destination: &o.onError},
+		&cli.IntFlag{Name: "retries", Usage: "try a record `N` times more that the module crashes on, before it has failed", Value: unset, DefaultText: strconv.Itoa(deploy.DefaultRetries), Destination: &o.retries},
+		&cli.StringFlag{Name: "fail-limit", Usage: "stop when this share of records has failed within this time, `PERCENT/WINDOW`; 100%: never", DefaultText: deploy.FailureLimit{}.String(), Destination: &o.failLimit},
+		&cli.StringFlag{Name: "delivery", Usage: "`KIND` of delivery: exactly-once or at-least-once", Value: deploy.DeliveryExactlyOnce, Destination: &o.delivery},
+		&cli.BoolFlag{Name: "new", Usage: "refuse a name that is taken, instead of making its next version", Destination: &o.onlyNew, DisableDefaultText: true},
+		&cli.BoolFlag{Name: "dry-run", Usage: "only show what would change", Destination: &o.dryRun, DisableDefaultText: true},
 		&cli.BoolFlag{Name: "create-topics", Usage: "create inputs and outputs that do not exist", Destination: &o.createTopics, DisableDefaultText: true},
 		&cli.IntFlag{Name: "partitions", Usage: "`NUMBER` of partitions of created topics", DefaultText: "as the first input has", Destination: &o.partitions},
 		&cli.StringFlag{Name: "memory", Usage: "`SIZE` of memory that one instance may use", DefaultText: "64MiB", Destination: &o.memory},
@@ -114,6 +140,9 @@ func (o *deployOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
+	if o.dryRun {
+		return o.plan(ctx, client, spec, wasm, assets)
+	}
 	status, info, err := o.deploy(ctx, client, spec, wasm, assets)
 	if err != nil {
 		return client.Explain(err)
@@ -125,27 +154,46 @@ func (o *deployOptions) run(ctx context.Context) error {
 	return nil
 }
 
+// uploads are the calls that bring modules and assets: to be stored, or only to be tried.
+type uploads struct {
+	module func(context.Context, io.Reader, int64) (*admin.ModuleInfo, error)
+	asset  func(context.Context, io.Reader, int64) (*admin.AssetInfo, error)
+}
+
 // deploy uploads what the deployment needs, then asks for it.
 func (o *deployOptions) deploy(ctx context.Context, client *connect.AdminClient, spec deploy.Spec, wasm []byte, assets map[string][]byte) (*admin.Status, *admin.ModuleInfo, error) {
 	progress := terminal.NewProgress(o.env.Err, o.env.ErrTerminal && !o.env.JSON, "uploading and compiling "+o.source)
 	defer progress.Done()
-	info, err := client.UploadModule(ctx, bytes.NewReader(wasm), int64(len(wasm)))
+	info, err := o.upload(ctx, uploads{client.UploadModule, client.UploadAsset}, progress, &spec, wasm, assets)
 	if err != nil {
 		return nil, nil, err
+	}
+	progress.Set("starting " + spec.Name)
+	status, err := client.Deploy(ctx, o.request(spec))
+	return status, info, err
+}
+
+func (o *deployOptions) request(spec deploy.Spec) admin.DeployRequest {
+	return admin.DeployRequest{Spec: spec, CreateTopics: o.createTopics, Partitions: o.partitions, New: o.onlyNew}
+}
+
+// upload brings module and assets and puts their digests into spec.
+func (o *deployOptions) upload(ctx context.Context, to uploads, progress *terminal.Progress, spec *deploy.Spec, wasm []byte, assets map[string][]byte) (*admin.ModuleInfo, error) {
+	info, err := to.module(ctx, bytes.NewReader(wasm), int64(len(wasm)))
+	if err != nil {
+		return nil, err
 	}
 	spec.Module = info.Digest
 	spec.Assets = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(assets)) {
 		progress.Set("uploading asset " + name)
-		a, err := client.UploadAsset(ctx, bytes.NewReader(assets[name]), int64(len(assets[name])))
+		a, err := to.asset(ctx, bytes.NewReader(assets[name]), int64(len(assets[name])))
 		if err != nil {
-			return nil, nil, fmt.Errorf("asset %s: %w", name, err)
+			return nil, fmt.Errorf("asset %s: %w", name, err)
 		}
 		spec.Assets[name] = a.Digest
 	}
-	progress.Set("starting " + spec.Name)
-	status, err := client.Deploy(ctx, admin.DeployRequest{Spec: spec, CreateTopics: o.createTopics, Partitions: o.partitions})
-	return status, info, err
+	return info, nil
 }
 
 // tell prints what runs now and how to look at it.
@@ -163,10 +211,20 @@ func (o *deployOptions) tell(s *admin.Status, info *admin.ModuleInfo) {
 	if m := info.Manifest; m != nil {
 		module = strings.TrimSpace(m.Name + " " + m.Version)
 	}
-	o.env.Printf("  module %s, %s, %s\n\n", module, terminal.Size(int64(info.SizeBytes)), shortDigest(info.Digest))
+	o.env.Printf("  module %s, %s, %s\n", module, terminal.Size(int64(info.SizeBytes)), shortDigest(info.Digest))
+	switch {
+	case s.Unchanged:
+		o.env.Printf("  nothing changed: this is version %d already\n", s.Spec.Version)
+	case s.Spec.Version > 1:
+		o.env.Printf("  version %d, in place of version %d\n", s.Spec.Version, s.Spec.Version-1)
+	}
+	o.env.Printf("\n")
 	t := terminal.NewTable(o.env.Out)
 	t.Row("  millstream status "+name, "how it does")
 	t.Row("  millstream logs "+name+" --follow", "what it says")
+	if s.Spec.Version > 1 && !s.Unchanged {
+		t.Row("  millstream rollback "+name, "back to the version before")
+	}
 	if len(s.Spec.Outputs) > 0 {
 		t.Row("  millstream consume "+s.Spec.Outputs[0].Topic+" --follow", "what comes out")
 	}

@@ -1,4 +1,4 @@
-// Package deployment holds the commands about deployments: deploy, list, status, logs, pause, resume, delete.
+// Package deployment holds the commands about deployments: deploy, list, status, logs, pause, resume, delete, rollback, history, reset.
 package deployment
 
 import (
@@ -60,7 +60,7 @@ func route(s deploy.Spec) string {
 // colouredPhase marks what is well and what is not.
 func colouredPhase(s terminal.Style, phase string) string {
 	switch phase {
-	case "running":
+	case "running", "completed":
 		return s.Good(phase)
 	case "failed":
 		return s.Bad(phase)

@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/millstream-io/millstream/cli/connect"
 	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/millstream-io/millstream/runtime/admin"
+	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/urfave/cli/v2"
 )
 
@@ -48,12 +50,14 @@ func (o *listOptions) run(ctx context.Context) error {
 		o.env.Notef("no deployments yet; make one: millstream deploy plugin:translate --name spanish --from notes --to notes.es --config to=es --create-topics\n")
 		return nil
 	}
-	t := terminal.NewTable(o.env.Out, "name", "phase", "route", "module", "in", "out", "rejected", "lag", "age")
+	t := terminal.NewTable(o.env.Out, "name", "phase", "version", "route", "module", "delivery", "in", "out", "rejected", "lag", "age")
 	for _, s := range list {
-		t.Row(s.Spec.Name, s.Phase, route(s.Spec), moduleOf(&s), s.Records, s.Outputs, s.Rejected, s.Lag, terminal.Age(s.Spec.Created, time.Now()))
+		t.Row(s.Spec.Name, s.Phase, s.Spec.Version, route(s.Spec), moduleOf(&s), delivery(s.Spec), s.Records, s.Outputs, s.Rejected, s.Lag, terminal.Age(s.Spec.Created, time.Now()))
 	}
 	return t.Flush()
 }
+
+func delivery(s deploy.Spec) string { return cmp.Or(s.Delivery, deploy.DeliveryExactlyOnce) }
 
 // moduleOf is the module's name, or its digest when it has none.
 func moduleOf(s *admin.Status) string {

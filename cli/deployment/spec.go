@@ -1,6 +1,8 @@
 package deployment
 
 import (
+	"cmp"
+	"os"
 	"strings"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -23,6 +25,18 @@ func (o *deployOptions) spec() (deploy.Spec, error) {
 	}
 	s := deploy.Spec{
 		Name: o.name, Inputs: o.from.Value(), Config: config, Limits: limits, OnError: o.onError, Start: startPosition(o.start),
+		Delivery: o.delivery, Until: o.until, By: user(o.env),
+	}
+	if o.retries != unset {
+		s.Retries = &o.retries
+	}
+	if o.failLimit != "" {
+		if s.FailureLimit, err = deploy.ParseFailureLimit(o.failLimit); err != nil {
+			return deploy.Spec{}, command.Usagef("--fail-limit: %w", err)
+		}
+	}
+	if _, err := deploy.ParseUntil(s.Until); err != nil {
+		return deploy.Spec{}, command.Usagef("--until: %w", err)
 	}
 	for _, to := range o.to.Value() {
 		output := deploy.Output{Topic: to}
@@ -32,6 +46,17 @@ func (o *deployOptions) spec() (deploy.Spec, error) {
 		s.Outputs = append(s.Outputs, output)
 	}
 	return s, nil
+}
+
+// user is who gives the command, as user@host.
+func user(env *command.Env) string {
+	name := cmp.Or(env.Getenv("USER"), env.Getenv("LOGNAME"), env.Getenv("USERNAME"), "somebody")
+	host, err := os.Hostname()
+	if err != nil {
+		host = "somewhere"
+	}
+	text := name + "@" + host
+	return text[:min(len(text), deploy.MaxByBytes)]
 }
 
 // startPosition also takes the words of consume.

@@ -1,10 +1,12 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,15 +62,57 @@ func (o *statusOptions) run(ctx context.Context) error {
 		return nil
 	}
 	o.env.Printf("\n")
-	t := terminal.NewTable(o.env.Out, "topic", "partition", "committed", "log end", "lag", "running")
+	return o.partitions(s)
+}
+
+func (o *statusOptions) partitions(s *admin.Status) error {
+	t := terminal.NewTable(o.env.Out, "topic", "partition", "committed", "log end", "lag", "rate", "latency", "dead letters", "worker")
 	for _, p := range s.Partitions {
 		committed := any(p.Committed)
 		if p.Committed < 0 {
 			committed = "-"
 		}
-		t.Row(p.Topic, p.Partition, committed, p.LogEnd, p.Lag, yesNo(p.Running))
+		rate, latency, dead := "-", "-", "-"
+		if p.Running {
+			rate, dead = perSecond(p.Rate), strconv.FormatInt(p.DeadLetters, 10)
+			if p.CommittedAt != nil {
+				latency = terminal.Duration(time.Duration(p.LatencySeconds * float64(time.Second)))
+			}
+		}
+		t.Row(p.Topic, p.Partition, committed, p.LogEnd, p.Lag, rate, latency, dead, whose(p))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, p := range s.Partitions {
+		if p.Trouble != "" {
+			o.env.Printf("  %s partition %d: %s\n", p.Topic, p.Partition, p.Trouble)
+		}
+	}
+	return nil
+}
+
+// whose tells who works on a partition.
+func whose(p admin.PartitionStatus) string {
+	switch {
+	case p.Running && p.Completed:
+		return "here, at its end"
+	case p.Running:
+		return "here"
+	case p.Owner != "":
+		return p.Owner
+	}
+	return "-"
+}
+
+func perSecond(rate float64) string {
+	switch {
+	case rate == 0:
+		return "0/s"
+	case rate < 10:
+		return fmt.Sprintf("%.1f/s", rate)
+	}
+	return fmt.Sprintf("%.0f/s", rate)
 }
 
 // facts prints what is set and what was counted.
@@ -76,13 +120,28 @@ func (o *statusOptions) facts(s *admin.Status) error {
 	now := time.Now()
 	t := terminal.NewTable(o.env.Out)
 	t.Row("  module", moduleOf(s), shortDigest(s.Spec.Module))
-	t.Row("  records", fmt.Sprintf("%d in, %d out, %d rejected", s.Records, s.Outputs, s.Rejected), fmt.Sprintf("lag %d", s.Lag))
-	t.Row("  version", s.Spec.Version, "changed "+terminal.Age(s.Spec.Changed, now)+" ago, created "+terminal.Age(s.Spec.Created, now)+" ago")
+	t.Row("  records", fmt.Sprintf("%d in, %d out, %d rejected", s.Records, s.Outputs, s.Rejected), fmt.Sprintf("lag %d, %s", s.Lag, perSecond(s.Rate)))
+	version := "deployed " + terminal.Age(s.Spec.DeployedAt(), now) + " ago"
+	if s.Spec.By != "" {
+		version += " by " + s.Spec.By
+	}
+	if s.Spec.Rollback != 0 {
+		version += fmt.Sprintf(", a rollback to version %d", s.Spec.Rollback)
+	}
+	if s.Replacing > 0 {
+		version += fmt.Sprintf(", %s still to change over", terminal.Count(int64(s.Replacing), "partition"))
+	}
+	t.Row("  version", s.Spec.Version, version)
+	t.Row("  delivery", delivery(s.Spec), fmt.Sprintf("%d commits, %d aborts", s.Commits, s.Aborts))
 	failed := s.Spec.OnError
 	if failed == deploy.OnErrorDeadLetter {
 		failed += " to " + deploy.DeadLetterTopic(s.Spec.Name)
 	}
-	t.Row("  on error", failed, fmt.Sprintf("%d instance restarts", s.Restarts))
+	t.Row("  on error", failed, fmt.Sprintf("%d dead letters, %d skipped, %d retries, limit %v; %d traps, %d records tried again, %d instance restarts",
+		s.DeadLetters, s.Skipped, s.Spec.EffectiveRetries(), s.Spec.FailureLimit, s.Traps, s.Retries, s.Restarts))
+	if s.Spec.Until != "" {
+		t.Row("  until", s.Spec.Until, "")
+	}
 	if len(s.Spec.Config) > 0 {
 		var parts []string
 		for _, k := range slices.Sorted(maps.Keys(s.Spec.Config)) {
@@ -93,12 +152,17 @@ func (o *statusOptions) facts(s *admin.Status) error {
 	if len(s.Spec.Assets) > 0 {
 		t.Row("  assets", strings.Join(slices.Sorted(maps.Keys(s.Spec.Assets)), " "), "")
 	}
+	if n := len(s.Members); n > 1 {
+		t.Row("  workers", terminal.Count(int64(n), "member")+" in the group", elsewhere(s))
+	}
 	return t.Flush()
 }
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
+// elsewhere lists the members of the group that run somewhere else.
+func elsewhere(s *admin.Status) string {
+	var others []string
+	for _, m := range s.Members {
+		others = append(others, fmt.Sprintf("%s: %s", cmp.Or(m.Host, m.Client), terminal.Count(int64(m.Partitions), "partition")))
 	}
-	return "no"
+	return strings.Join(others, ", ")
 }

@@ -111,32 +111,66 @@ type OffsetChange struct {
 	To        int64  `json:"to_offset"`
 }
 
-// Status is a deployment and how it does.
+// Status is a deployment and how it does. What is counted, the process that answers has counted since it began.
 type Status struct {
 	Spec deploy.Spec `json:"spec"`
 	// Phase: starting, running, paused, completed, failed (see Reason), retrying.
 	Phase string `json:"phase"`
 	// Reason explains in a sentence, with the fix, why the phase is not running.
-	Reason     string            `json:"reason,omitempty"`
-	ModuleName string            `json:"module_name,omitempty"`
-	Lag        int64             `json:"lag_records"`
-	Records    int64             `json:"records_in"` // since this process started it
-	Outputs    int64             `json:"records_out"`
-	Rejected   int64             `json:"records_rejected"`
-	Restarts   int64             `json:"instance_restarts"`
-	Partitions []PartitionStatus `json:"partitions,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+	ModuleName string `json:"module_name,omitempty"`
+	Lag        int64  `json:"lag_records"`
+	// Rate is how many records are committed per second, in the last seconds.
+	Rate        float64           `json:"records_per_second"`
+	Records     int64             `json:"records_in"`
+	Outputs     int64             `json:"records_out"`
+	Rejected    int64             `json:"records_rejected"` // that got the error policy
+	DeadLetters int64             `json:"dead_letters"`
+	Skipped     int64             `json:"records_skipped"`
+	Retries     int64             `json:"record_retries"` // further tries of records on which the module trapped
+	Traps       int64             `json:"traps"`
+	Aborts      int64             `json:"transactions_aborted"`
+	Commits     int64             `json:"commits"`
+	Restarts    int64             `json:"instance_restarts"`
+	Partitions  []PartitionStatus `json:"partitions,omitempty"`
+	// Members of the consumer group, in all processes; only for one deployment, not in a list.
+	Members []Member `json:"members,omitempty"`
+	// Replacing is how many partitions of this process have not changed over to the newest version yet.
+	Replacing int `json:"partitions_replacing,omitempty"`
 	// Unchanged says of a deploy that it was all as asked for already.
 	Unchanged bool `json:"unchanged,omitempty"`
 }
 
-// PartitionStatus is one input partition of a deployment.
+// PartitionStatus is one input partition of a deployment. The times and counts are known where it runs.
 type PartitionStatus struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Committed int64  `json:"committed_offset"` // -1: none yet
+	LogStart  int64  `json:"log_start_offset"`
 	LogEnd    int64  `json:"log_end_offset"`
 	Lag       int64  `json:"lag_records"`
-	Running   bool   `json:"running"`
+	Running   bool   `json:"running"`         // in the process that answers
+	Owner     string `json:"owner,omitempty"` // host or client id of the group's member that has it
+	// Rate is records per second, in the last seconds.
+	Rate        float64    `json:"records_per_second"`
+	Records     int64      `json:"records_in"`
+	Outputs     int64      `json:"records_out"`
+	DeadLetters int64      `json:"dead_letters"`
+	CommittedAt *time.Time `json:"committed_at,omitempty"`
+	// CommitSeconds is how long the last commit took; LatencySeconds from reading its oldest record until it
+	// was committed; EventAgeSeconds how old its newest record was then, by its own timestamp.
+	CommitSeconds   float64 `json:"commit_seconds,omitempty"`
+	LatencySeconds  float64 `json:"latency_seconds,omitempty"`
+	EventAgeSeconds float64 `json:"event_age_seconds,omitempty"`
+	Completed       bool    `json:"completed,omitempty"` // it is at the end of a bounded run
+	Trouble         string  `json:"trouble,omitempty"`   // what is being tried again
+}
+
+// Member is a member of a deployment's consumer group.
+type Member struct {
+	Client     string `json:"client_id"`
+	Host       string `json:"host,omitempty"` // empty: in the broker's own process
+	Partitions int    `json:"partitions"`
 }
 
 // Problem is an error answer (RFC 9457).
