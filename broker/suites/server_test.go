@@ -44,8 +44,12 @@ func newServer(t *testing.T, args ...string) *server {
 			t.Errorf("the server ended with %v, its log is %s", err, logPath)
 		}
 		log.Close()
-		if b, err := os.ReadFile(logPath); err != nil || strings.Contains(string(b), "panicked") {
+		b, err := os.ReadFile(logPath)
+		if err != nil || strings.Contains(string(b), "panicked") {
 			t.Errorf("a handler panicked (%v), see %s", err, logPath)
+		}
+		if at := strings.Index(string(b), "WARNING: DATA RACE"); at >= 0 { // of a binary built with -race
+			t.Errorf("the server has a data race, see %s:\n%.4000s", logPath, b[at:])
 		}
 	})
 	if err := s.start(t, "127.0.0.1:0"); err != nil {
