@@ -127,10 +127,13 @@ func (p *partition) once() error {
 			return err
 		}
 	}
-	if end < f.Len() {
+	switch {
+	case p.soft.Err() != nil: // perhaps in the middle of the fetch
+		return p.commit()
+	case end < f.Len():
 		return p.finish(f.Record(end).Offset)
 	}
-	if p.soft.Err() != nil || p.w.config.Group.Delivery == engine.AtLeastOnce || !p.session.Ready() || p.due() {
+	if p.w.config.Group.Delivery == engine.AtLeastOnce || !p.session.Ready() || p.due() {
 		err = p.commit()
 	}
 	if err != nil || p.w.bound == nil {

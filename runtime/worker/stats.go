@@ -87,8 +87,10 @@ func (c *partitionCounts) add(t *transaction, took, latency, eventAge time.Durat
 	c.committed.Store(t.next)
 	c.committedAt.Store(time.Now().UnixNano())
 	c.commitTook.Store(int64(took))
-	c.latency.Store(int64(latency))
-	c.eventAge.Store(int64(eventAge))
+	if t.tally.recordsIn > 0 {
+		c.latency.Store(int64(latency))
+		c.eventAge.Store(int64(eventAge))
+	}
 	c.records.Add(t.tally.recordsIn)
 	c.outputs.Add(t.tally.recordsOut)
 	c.deadLetters.Add(t.tally.deadLetters)

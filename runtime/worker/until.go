@@ -154,7 +154,8 @@ func (w *Worker) allThrough() bool {
 		return false
 	}
 	for tp, end := range w.bound.ends { // written before this goroutine got here
-		if p, ok := positions[tp]; !ok || p.Committed < end {
+		// A partition that ends at 0 has nothing to commit.
+		if p, ok := positions[tp]; !ok || end > 0 && p.Committed < end {
 			return false
 		}
 	}

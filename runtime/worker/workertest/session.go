@@ -98,6 +98,7 @@ func (s *session) fetch(maxBytes int) (engine.Fetch, error) {
 		f.records = append(f.records, r)
 		size += len(r.Key) + len(r.Value) + 16
 	}
+	f.next = s.position
 	return f, nil
 }
 
@@ -238,35 +239,4 @@ func cloneBytes(b []byte) []byte {
 		return nil
 	}
 	return append([]byte{}, b...)
-}
-
-type fetch struct{ records []engine.Record }
-
-func (f *fetch) Len() int                   { return len(f.records) }
-func (f *fetch) NextOffset(i int) int64     { return f.records[i].Offset + 1 }
-func (f *fetch) Timestamp(i int) int64      { return f.records[i].Timestamp }
-func (f *fetch) Record(i int) engine.Record { return f.records[i] }
-
-func (f *fetch) MaxTimestamp() int64 {
-	newest := f.records[0].Timestamp
-	for _, r := range f.records {
-		newest = max(newest, r.Timestamp)
-	}
-	return newest
-}
-
-func (f *fetch) Encode(dst []byte, first, limit int) (size, n, need int) {
-	for ; n < limit && first+n < len(f.records); n++ {
-		r := f.records[first+n]
-		flat := abi.Record{Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value, HeaderCount: len(r.Headers)}
-		for _, h := range r.Headers {
-			flat.Headers = abi.AppendHeader(flat.Headers, h.Name, h.Value)
-		}
-		if size+flat.Size() > len(dst) {
-			return size, n, flat.Size()
-		}
-		abi.AppendRecord(dst[:size], &flat)
-		size += flat.Size()
-	}
-	return size, n, 0
 }
