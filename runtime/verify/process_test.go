@@ -98,7 +98,9 @@ func (s *server) start(admin string) error {
 	if err != nil || ready.Admin == "" {
 		return fmt.Errorf("the server did not say where it is: %q, %w; its log is %s", line, err, s.log.Name())
 	}
-	s.admin = ready.Admin
+	if s.admin == "" {
+		s.admin = ready.Admin
+	}
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +45,16 @@ func (o *outcome) String() string {
 		s += "\n  missing: " + o.missing.Error()
 	}
 	return s
+}
+
+// versions counts the marks that upgrades have left.
+func (o *outcome) versions() (n int) {
+	for mark := range o.marks {
+		if mark >= firstUpgrade {
+			n++
+		}
+	}
+	return n
 }
 
 // settleTime bounds how long after the last disturbance everything has to have come.
@@ -150,7 +162,10 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	s := startServer(t, p)
 	createFleetTopics(t, p.address(), -1)
 	deployFleet(t, s.admin, deploy.DeliveryExactlyOnce)
-	var freezes, cuts int
+	var freezes, cuts, upgrades int
+	var upgraded atomic.Int64
+	var upgrading sync.WaitGroup
+	defer upgrading.Wait()
 	v := &verification{
 		t: t, seed: seed, brokers: p.address(), times: kills, restLow: 5 * time.Millisecond, restHigh: 400 * time.Millisecond,
 		disturb: func(ctx context.Context, random *rand.Rand) error {
@@ -163,6 +178,25 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 			case 1, 2:
 				cuts++
 				p.cut(random.Float64())
+			case 3, 4: // in mid-stream, and the kill comes into the middle of it
+				upgrades++
+				upgrading.Wait()
+				own := rand.New(rand.NewPCG(random.Uint64(), 0))
+				ctx, cancel := context.WithTimeout(ctx, between(random, 100*time.Millisecond, 5*time.Second))
+				upgrading.Go(func() {
+					defer cancel()
+					done, err := fleet()[0].upgrade(ctx, s.admin, own)
+					if err != nil {
+						t.Error(err)
+					}
+					if done {
+						upgraded.Add(1)
+					}
+				})
+				if random.IntN(2) == 0 {
+					upgrading.Wait()
+				}
+				<-time.After(between(random, 0, 300*time.Millisecond))
 			}
 			return s.crash(between(random, 0, 20*time.Millisecond))
 		},
@@ -171,7 +205,8 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d kills, %d pauses, %d cuts; %s", s.kills, freezes, cuts, o)
+	t.Logf("%d kills, %d pauses, %d cuts, %d upgrades and rollbacks, of which %d were acknowledged (%d versions have made output); %s",
+		s.kills, freezes, cuts, upgrades, upgraded.Load(), o.versions(), o)
 	if o.violations > 0 || o.missing != nil {
 		t.Error("nothing may be lost, twice, out of order or torn")
 	}
