@@ -304,13 +304,10 @@ func (g modernGroup) remove(m *consumerMember) error {
 	if err := g.write(g.memberTombstones(m)...); err != nil {
 		return err
 	}
+	defer g.weigh(&g.roster)
 	m.stopTimers()
 	if len(g.consumer.members) == 0 {
 		g.emptySince = time.Now()
-	}
-	g.weigh(&g.roster)
-	if g.consumer == nil { // that was all there was of it
-		return nil
 	}
 	if err := g.downgradeIfClassic("the last member of the consumer protocol has left"); err != nil || g.consumer == nil {
 		return err
