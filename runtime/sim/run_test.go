@@ -31,7 +31,7 @@ type options struct {
 	Traffic                              int           // records that come in a steady stream, beside what events write
 	Slow                                 time.Duration // longest that the guest takes for a record
 	Skip                                 bool          // the error policy
-	Bounded                              bool // what is left at the end is done by bounded runs
+	Bounded                              bool          // what is left at the end is done by bounded runs
 }
 
 func drawOptions(r *rand.Rand) options {
@@ -132,7 +132,7 @@ func (r *run) guest(version int64) workertest.Func {
 		}
 		id, kind, _ := strings.Cut(string(c.Record.Value), ":")
 		if r.Slow > 0 {
-			time.Sleep(time.Duration(c.Record.Offset) * time.Millisecond % r.Slow)
+			rest(time.Duration(c.Record.Offset) * time.Millisecond % r.Slow)
 		}
 		n := 1
 		switch kind {
@@ -210,9 +210,9 @@ func (r *run) write(rng *rand.Rand, most int) (n int) {
 func (r *run) traffic() {
 	for left := r.Traffic; left > 0; {
 		left -= r.write(r.stream, 5)
-		time.Sleep(time.Duration(r.stream.Int64N(int64(40 * time.Millisecond))))
+		rest(time.Duration(r.stream.Int64N(int64(40 * time.Millisecond))))
 		if r.stream.IntN(50) == 0 {
-			time.Sleep(time.Duration(r.stream.Int64N(int64(10 * time.Second))))
+			rest(time.Duration(r.stream.Int64N(int64(10 * time.Second))))
 		}
 	}
 }

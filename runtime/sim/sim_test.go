@@ -158,3 +158,6 @@ func (r *run) explain() string {
 	}
 	return ""
 }
+
+// rest lets simulated time go by.
+func rest(d time.Duration) { time.Sleep(d) }
