@@ -12,13 +12,6 @@ import (
 	"github.com/millstream-io/millstream/broker/record"
 )
 
-// maxUnpackedBytes caps what a compressed batch may unpack to: it is unpacked
-// once to count its records, in a buffer that is used again.
-const maxUnpackedBytes = 64 << 20
-
-// keepUnpackedBytes is the largest such buffer that is kept between batches.
-const keepUnpackedBytes = 4 << 20
-
 // noTimestamp is the timestamp of a record without one.
 const noTimestamp = -1
 
@@ -56,10 +49,13 @@ type survey struct {
 type checker struct {
 	scratch       sync.Pool // *[]byte
 	recompressors sync.Pool // *recompressor
+	unpacking     unpacking
 	crc           *crc32.Table
 }
 
-func newChecker() *checker { return &checker{crc: crc32.MakeTable(crc32.Castagnoli)} }
+func newChecker() *checker {
+	return &checker{crc: crc32.MakeTable(crc32.Castagnoli), unpacking: newUnpacking()}
+}
 
 // clientBatch checks everything that a client may have got wrong in the one
 // batch b, before anything of it is written, and sets in place what the broker
@@ -151,11 +147,20 @@ func (c *checker) survey(b []byte, h *record.Header, wantKeys bool) (survey, err
 	if h.Codec() == record.None {
 		return surveyPlain(b[record.HeaderBytes:h.Size()], h, wantKeys)
 	}
+	var found survey
+	err := c.unpacking.run(func(maxBytes int) (err error) {
+		found, err = c.surveyPacked(b, h, wantKeys, maxBytes)
+		return err
+	})
+	return found, err
+}
+
+func (c *checker) surveyPacked(b []byte, h *record.Header, wantKeys bool, maxBytes int) (survey, error) {
 	p, _ := c.scratch.Get().(*[]byte)
 	if p == nil {
 		p = new([]byte)
 	}
-	it, grown, err := record.Iterate(b, *p, maxUnpackedBytes)
+	it, grown, err := record.Iterate(b, *p, maxBytes)
 	defer func() {
 		if cap(grown) <= keepUnpackedBytes {
 			*p = grown

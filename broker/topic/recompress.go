@@ -35,7 +35,11 @@ func (c *checker) recompress(batches []byte, s *settings) (out []byte, release f
 			c.recompressors.Put(w)
 		}
 	}
-	if err := w.recompress(batches, s); err != nil {
+	err = c.unpacking.run(func(maxBytes int) error { return w.recompress(batches, s, maxBytes) })
+	if cap(w.unpacked) > keepUnpackedBytes {
+		w.unpacked = nil // it may be held for long: until the batch is written
+	}
+	if err != nil {
 		release()
 		return nil, nil, err
 	}
@@ -57,7 +61,7 @@ func otherCodec(batches []byte, codec record.Codec) bool {
 	return false
 }
 
-func (w *recompressor) recompress(batches []byte, s *settings) error {
+func (w *recompressor) recompress(batches []byte, s *settings, maxBytes int) error {
 	w.out = w.out[:0]
 	for len(batches) > 0 {
 		h, err := record.ParseHeader(batches)
@@ -72,7 +76,7 @@ func (w *recompressor) recompress(batches []byte, s *settings) error {
 			continue
 		}
 		var it record.Iter
-		if it, w.unpacked, err = record.Iterate(batch, w.unpacked, maxUnpackedBytes); err != nil {
+		if it, w.unpacked, err = record.Iterate(batch, w.unpacked, maxBytes); err != nil {
 			return refuse(err)
 		}
 		h.SetCodec(s.codec)
