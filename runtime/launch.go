@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/deploy"
@@ -36,7 +37,7 @@ func (r *reconciler) swap(ctx context.Context, d *deployment, p *prepared) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, swapWait)
 	defer cancel()
-	if err := w.Replace(ctx, release); err != nil && w.Snapshot().Replacing == 0 {
+	if err := w.Replace(ctx, release); err != nil && !errors.Is(err, worker.ErrReplacing) {
 		done()
 		return err
 	}

@@ -12,8 +12,13 @@ import (
 	"github.com/millstream-io/millstream/runtime/host"
 )
 
-// ErrEnded: the worker was stopped or has failed; its release cannot be replaced any more.
-var ErrEnded = errors.New("the worker has ended")
+// Errors of Replace.
+var (
+	// ErrEnded: the worker was stopped or has failed; its release cannot be replaced any more.
+	ErrEnded = errors.New("the worker has ended")
+	// ErrReplacing: the new release is in place, but not every partition has changed over to it yet.
+	ErrReplacing = errors.New("the change to the new release goes on")
+)
 
 // Release is one version of a deployment.
 type Release struct {
@@ -85,10 +90,10 @@ func (r *releases) install(next *release, spare *lodger) (old *release, oldSpare
 // handled by one of the two releases, and its outputs are those of one. Statistics go on;
 // the count of failures begins anew.
 //
-// Replace returns when every partition of this worker has changed over. When ctx ends
-// before, its error is returned and the change goes on in the background: Release.Retired of the
-// old one tells when it is through. Inputs and delivery are the worker's and stay. A worker that
-// ends meanwhile is ErrEnded, with its failure if it has one.
+// Replace returns when every partition of this worker has changed over. When ctx or the worker ends
+// before, that is ErrReplacing with its reason: the change goes on in the background, and Release.Retired of
+// the old release tells when it is through. After any other error r is not in use, and its Retired is not
+// called. Inputs and delivery are the worker's and stay. A worker that has ended is ErrEnded, with its failure if it has one.
 func (w *Worker) Replace(ctx context.Context, r Release) error {
 	if w.soft.Err() != nil {
 		return w.endedError()
@@ -122,9 +127,9 @@ func (w *Worker) awaitChange(ctx context.Context, next *release) error {
 		select {
 		case <-changed:
 		case <-w.done:
-			return w.endedError()
+			return fmt.Errorf("%w: %w", ErrReplacing, w.endedError())
 		case <-ctx.Done():
-			return fmt.Errorf("%d partitions have not changed over to the new release yet, they will at their next commit: %w", behind, ctx.Err())
+			return fmt.Errorf("%w: %d partitions will follow with their next commit: %w", ErrReplacing, behind, ctx.Err())
 		}
 	}
 }
