@@ -14,6 +14,7 @@ import (
 	"github.com/millstream-io/millstream/cli/topic"
 	"github.com/millstream-io/millstream/cli/txn"
 	"github.com/millstream-io/millstream/cli/version"
+	"github.com/millstream-io/millstream/cli/worker"
 )
 
 // New makes the app over the world that env gives. built is the version that the build was told, or "".
@@ -21,6 +22,7 @@ func New(env *command.Env, built string) *command.App {
 	v := version.Of(built)
 	return command.NewApp(env, "puts your code in the stream",
 		server.New(env, v),
+		worker.New(env, v),
 		demo.New(env, v),
 		plugin.NewInit(env),
 		plugin.NewBuild(env),

@@ -10,12 +10,14 @@ import (
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/runtime/host/compile"
+	"github.com/millstream-io/millstream/runtime/isolation"
 	"golang.org/x/term"
 )
 
 // Main runs the command line of this process and returns its exit code.
 func Main(built string) int {
-	compile.Main(os.Args) // the server compiles modules in children of its own kind
+	compile.Main(os.Args) // servers and workers compile modules in children of their own kind
+	isolation.Main(os.Args)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// After the first signal the second one has its usual effect: the end.

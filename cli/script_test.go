@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +45,8 @@ func (l leakChecked) Run() int {
 //
 //	server [flags…]         starts a server over $WORK/data and sets MILLSTREAM_BROKERS and MILLSTREAM_ADMIN
 //	server stop|interrupt|kill   ends it by SIGTERM, SIGINT or SIGKILL
+//	worker NAME [flags…]    starts a worker on that server and sets NAME to the address of its admin API
+//	worker NAME stop|interrupt|kill
 //	exits CODE command…     runs a command and checks its exit code
 //	eventually command…     runs a command until it succeeds, at most 30 s
 //	get PATH                prints what the admin API answers
@@ -54,6 +57,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server":     cmdServer,
+			"worker":     cmdWorker,
 			"exits":      cmdExits,
 			"eventually": cmdEventually,
 			"get":        cmdGet,
@@ -65,7 +69,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Setup: func(e *testscript.Env) error {
-			e.Values[serverKey{}] = &testServer{}
+			e.Values[processesKey{}] = map[string]*testProcess{}
 			// Compilers keep their caches; all else is the script's own.
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY"} {
 				out, err := exec.Command("go", "env", name).Output()
@@ -100,34 +104,56 @@ func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-type serverKey struct{}
+type processesKey struct{}
 
-// testServer is the server process of a script.
-type testServer struct {
+// testProcess is a server or worker of a script.
+type testProcess struct {
 	cmd *exec.Cmd
 	log bytes.Buffer
 }
 
 func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
-	s := ts.Value(serverKey{}).(*testServer)
+	if neg {
+		ts.Fatalf("usage: server [flags…] or server stop|interrupt|kill")
+	}
+	brokers, admin := background(ts, "server", args, "server", "--data", ts.MkAbs("data"), "--listen", "127.0.0.1:0")
+	if brokers != "" {
+		ts.Setenv("MILLSTREAM_BROKERS", brokers)
+		ts.Setenv("MILLSTREAM_ADMIN", admin)
+	}
+}
+
+func cmdWorker(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: worker NAME [flags…] or worker NAME stop|interrupt|kill")
+	}
+	if _, admin := background(ts, args[0], args[1:], "worker", "--brokers", ts.Getenv("MILLSTREAM_BROKERS"), "--cache", ts.MkAbs("cache")); admin != "" {
+		ts.Setenv(args[0], admin)
+	}
+}
+
+// background starts a process that stays, and returns its addresses; or ends it, if that is what args say.
+func background(ts *testscript.TestScript, name string, args []string, command ...string) (brokers, admin string) {
+	processes := ts.Value(processesKey{}).(map[string]*testProcess)
+	s := processes[name]
 	signals := map[string]os.Signal{"stop": syscall.SIGTERM, "interrupt": os.Interrupt, "kill": os.Kill}
 	if len(args) == 1 && signals[args[0]] != nil {
 		err := s.end(signals[args[0]])
 		ts.Logf("%s", s.log.String())
 		if err != nil && args[0] != "kill" {
-			ts.Fatalf("the server did not stop in order: %v", err)
+			ts.Fatalf("%s did not stop in order: %v", name, err)
 		}
-		return
+		return "", ""
 	}
-	if neg || s.cmd != nil {
-		ts.Fatalf("a server runs already, or the command is negated")
+	if s != nil && s.cmd != nil {
+		ts.Fatalf("%s runs already", name)
 	}
+	s = &testProcess{}
+	processes[name] = s
 	path := filepath.SplitList(ts.Getenv("PATH"))[0]
-	data := ts.MkAbs("data")
-	flags := append([]string{"server", "--data", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json"}, args...)
+	flags := slices.Concat(command, []string{"--admin", "127.0.0.1:0", "--json"}, args)
 	s.cmd = exec.Command(filepath.Join(path, "millstream"), flags...)
 	s.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR"), "GOCOVERDIR=" + ts.Getenv("GOCOVERDIR")}
-	s.log.Reset()
 	s.cmd.Stderr = &s.log
 	out, err := s.cmd.StdoutPipe()
 	ts.Check(err)
@@ -140,15 +166,14 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if err != nil {
 		_ = s.end(os.Kill)
-		ts.Fatalf("the server did not start: %v\n%s%s", err, line, s.log.String())
+		ts.Fatalf("%s did not start: %v\n%s%s", name, err, line, s.log.String())
 	}
-	ts.Setenv("MILLSTREAM_BROKERS", ready.Brokers)
-	ts.Setenv("MILLSTREAM_ADMIN", ready.Admin)
+	return ready.Brokers, ready.Admin
 }
 
 // end signals the process, waits for it and returns how it ended.
-func (s *testServer) end(sig os.Signal) error {
-	if s.cmd == nil {
+func (s *testProcess) end(sig os.Signal) error {
+	if s == nil || s.cmd == nil {
 		return nil
 	}
 	cmd := s.cmd

@@ -3,8 +3,8 @@ package runtime
 import (
 	"context"
 
-	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/runtime/host"
 )
 
 // Launcher runs deployments outside of this process, each in one of its own
@@ -14,10 +14,9 @@ import (
 //
 // Safe for concurrent use; calls for one deployment take turns.
 type Launcher interface {
-	// Prove starts the module of s once with its configuration, without joining the group, and
-	// ends it. Module and assets are in the catalog; s need not be. Errors are what a
-	// worker in this process would give: they wrap *host.Trap or *host.SetupError where the module is at fault.
-	Prove(ctx context.Context, s deploy.Spec) error
+	// Prove compiles a module and starts it once with its configuration, in a process of its own. Errors are what
+	// a worker in this process would give: *module.Refusal, *host.Trap and *host.SetupError where the module is at fault.
+	Prove(ctx context.Context, p Proof) error
 	// Start sees to it that from now on the deployment runs as the catalog has it, whatever
 	// becomes of its process, until Stop. It does not wait, and does nothing for one that was started.
 	// The process follows the catalog: a new version needs no other Start.
@@ -27,6 +26,13 @@ type Launcher interface {
 	Stop(ctx context.Context, name string) error
 	// Status tells how a started deployment does. It asks nobody that may not answer: what it tells is at most a second old.
 	Status(name string) Launched
+}
+
+// Proof is what a module is proved with.
+type Proof struct {
+	Wasm   []byte
+	Setup  host.Setup
+	Limits host.Limits
 }
 
 // Launched is how a deployment does in a process of its own.

@@ -121,10 +121,7 @@ func (r *preparer) prepare(ctx context.Context, s deploy.Spec, stats *worker.Sta
 	done := p.use()
 	if r.launcher != nil {
 		defer done()
-		if r.catalog.Has(s) != nil {
-			return p, nil // only tried: what is not in the catalog is nowhere that a process could find it
-		}
-		return p, r.launcher.Prove(ctx, s)
+		return p, r.launcher.Prove(ctx, Proof{Wasm: wasm, Setup: setupOf(p, assets), Limits: limits})
 	}
 	p.release.Retired = done
 	if err := r.newWorker(ctx, p, program, limits, assets, stats); err != nil {
@@ -145,14 +142,12 @@ func (r *preparer) newWorker(ctx context.Context, p *prepared, program program, 
 	if err != nil {
 		return err
 	}
-	setup := host.Setup{Deployment: s.Name, Inputs: s.Inputs, Config: s.EffectiveConfig(p.report.Manifest), Assets: assets}
 	var outputs []string
 	for _, o := range s.Outputs {
-		setup.Outputs = append(setup.Outputs, o.Name)
 		outputs = append(outputs, o.Topic)
 	}
 	p.release = worker.Release{
-		Program: program, Setup: setup, Outputs: outputs,
+		Program: program, Setup: setupOf(p, assets), Outputs: outputs,
 		OnError: s.OnError, DeadLetters: deploy.DeadLetterTopic(s.Name),
 		Source: deadletter.Source{Deployment: s.Name, Module: s.Module}, Limits: limits,
 		Retries: s.EffectiveRetries(), FailureLimit: s.FailureLimit, Retired: p.release.Retired,
@@ -166,6 +161,15 @@ func (r *preparer) newWorker(ctx context.Context, p *prepared, program program, 
 		Stats: stats, Logs: r.logs, Logger: r.logger,
 	})
 	return err
+}
+
+// setupOf is what an instance of p is told once.
+func setupOf(p *prepared, assets map[string][]byte) host.Setup {
+	setup := host.Setup{Deployment: p.spec.Name, Inputs: p.spec.Inputs, Config: p.spec.EffectiveConfig(p.report.Manifest), Assets: assets}
+	for _, o := range p.spec.Outputs {
+		setup.Outputs = append(setup.Outputs, o.Name)
+	}
+	return setup
 }
 
 func (r *preparer) assetsOf(s deploy.Spec) (map[string][]byte, error) {

@@ -70,7 +70,7 @@ func (s *Security) fromEnvironment(getenv func(string) string) {
 
 // TLS is the configuration of encrypted connections, or nil when they are not to be encrypted.
 func (s *Security) TLS() (*tls.Config, error) {
-	if !s.UseTLS && s.CAFile == "" && s.CertificateFile == "" && s.KeyFile == "" {
+	if !s.encrypted() {
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -96,6 +96,10 @@ func (s *Security) TLS() (*tls.Config, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+func (s *Security) encrypted() bool {
+	return s.UseTLS || s.CAFile != "" || s.CertificateFile != "" || s.KeyFile != ""
 }
 
 // Login is whom to log in as.
@@ -174,8 +178,10 @@ func (b *Brokers) ExplainConnection(err error) error {
 		fix = "their certificate is not valid (any more): renew it"
 	case errors.As(err, &record):
 		fix = "they do not speak TLS on this port: leave --tls out, or name their TLS port"
+	case errors.As(err, &closed) && b.encrypted():
+		fix = "perhaps they do not speak TLS on this port: leave --tls out, or name their TLS port; or they want a login: --sasl-mechanism"
 	case errors.As(err, &closed):
-		fix = "they want TLS (--tls) or a login (--sasl-mechanism, --sasl-user, --sasl-password-file), or the other way round"
+		fix = "perhaps they want TLS (--tls) or a login (--sasl-mechanism, --sasl-user, --sasl-password-file)"
 	case refusedByTLS(err):
 		fix = "they may want a certificate of the client's: --tls-cert FILE --tls-key FILE"
 	default:
