@@ -20,19 +20,32 @@ type still struct {
 	commits int
 	walked  int
 	output  abi.Output
+	ready   bool // what Ready says
+	polls   int  // how many are answered; 0 = all
 }
 
 func (s *still) Partition() engine.TopicPartition                       { return engine.TopicPartition{Topic: "in"} }
 func (s *still) Input() int                                             { return 0 }
 func (s *still) Done() <-chan struct{}                                  { return nil }
-func (s *still) Poll(context.Context, int) (engine.Fetch, error)        { return &s.fetch, nil }
-func (s *still) Ready() bool                                            { return false }
+func (s *still) Ready() bool                                            { return s.ready }
 func (s *still) Position() int64                                        { return 0 }
 func (s *still) Begin([]string) error                                   { return nil }
 func (s *still) Abort(context.Context) error                            { return nil }
 func (s *still) SeekTo(int64)                                           {}
 func (s *still) Close(context.Context) error                            { return nil }
 func (s *still) ProduceTo(context.Context, string, engine.Record) error { return nil }
+
+func (s *still) Poll(ctx context.Context, _ int) (engine.Fetch, error) {
+	if s.polls > 0 {
+		if s.polls--; s.polls == 0 {
+			s.polls = -1
+		}
+	} else if s.polls < 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return &s.fetch, nil
+}
 
 func (s *still) Produce(_ context.Context, o abi.Outputs) error {
 	for o.Next(&s.output) {

@@ -29,6 +29,7 @@ type bench struct {
 	program *workertest.Program
 	onError string
 	limits  host.Limits
+	set     func(*worker.Config) // nil: as it is
 	workers []*worker.Worker
 }
 
@@ -54,7 +55,7 @@ func (b *bench) ok(err error) {
 }
 
 func (b *bench) config() worker.Config {
-	return worker.Config{
+	c := worker.Config{
 		Engine: b.log,
 		Group:  engine.Group{Name: "d", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartEarliest}},
 		Release: worker.Release{
@@ -65,6 +66,10 @@ func (b *bench) config() worker.Config {
 		},
 		Stats: b.stats, Logs: b.logs, Logger: slog.New(slog.DiscardHandler),
 	}
+	if b.set != nil {
+		b.set(&c)
+	}
+	return c
 }
 
 func (b *bench) start() *worker.Worker {

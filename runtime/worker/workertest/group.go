@@ -11,6 +11,7 @@ import (
 type group struct {
 	committed map[engine.TopicPartition]int64
 	members   []*member
+	joins     int
 	owners    map[engine.TopicPartition]*session // until they close
 }
 
@@ -34,6 +35,7 @@ func (l *Log) Join(_ context.Context, g engine.Group) (engine.Member, error) {
 	joined := l.group(g.Name)
 	m := &member{log: l, group: joined, config: g}
 	joined.members = append(joined.members, m)
+	joined.joins++
 	joined.rebalance(l)
 	return m, nil
 }

@@ -127,3 +127,13 @@ func (l *Log) MemberCount(name string) int {
 	}
 	return 0
 }
+
+// Joins returns how often somebody joined a group.
+func (l *Log) Joins(name string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if g := l.groups[name]; g != nil {
+		return g.joins
+	}
+	return 0
+}

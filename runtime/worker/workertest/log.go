@@ -48,7 +48,7 @@ func NewLog() *Log {
 	return &Log{topics: map[string]*topic{}, groups: map[string]*group{}, kept: map[string]int{}, changed: make(chan struct{})}
 }
 
-// SetFault lets f fail operations: "append" of records outside sessions, "commit" of a batch for its input topic. Nil ends that.
+// SetFault lets f fail operations: "append" of records outside sessions, "commit" and "abort" of a batch for its input topic. Nil ends that.
 func (l *Log) SetFault(f func(op, topic string) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

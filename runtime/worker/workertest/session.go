@@ -206,6 +206,9 @@ func (s *session) Abort(context.Context) error {
 	if s.ended {
 		return engine.ErrFenced
 	}
+	if err := s.log().failed("abort", s.tp.Topic); err != nil {
+		return err
+	}
 	s.pending, s.open = nil, false
 	s.position = s.member.group.committed[s.tp]
 	return nil
