@@ -53,19 +53,35 @@ func explain(err error) error {
 }
 
 // passing reports errors that pass: leaders and coordinators that move or load, connections that break,
-// a transaction that is still being ended.
+// a transaction that is still being ended. A topic that a broker does not know passes too, if the broker has only
+// not heard of it yet: see again.
 func passing(err error) bool {
-	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
-		return false // retriable in general; here each caller knows whether it may be
-	}
 	return kerr.IsRetriable(err) || errors.Is(err, kerr.ConcurrentTransactions) || broken(err)
+}
+
+// hearsayTime is how long it may take until all brokers have heard of a new topic.
+const hearsayTime = 3 * time.Second
+
+// again reports whether it is worth trying again what has failed for so long.
+func again(err error, elapsed, limit time.Duration) bool {
+	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+		limit = min(limit, hearsayTime)
+	}
+	return passing(err) && elapsed < limit
 }
 
 // broken reports that there is no answer: the request may have been carried out, or not.
 func broken(err error) bool {
 	var answer *kerr.Error
-	return err != nil && !errors.As(err, &answer) && !errors.Is(err, context.Canceled) &&
-		!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, kgo.ErrClientClosed)
+	if err == nil || errors.As(err, &answer) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	for _, c := range classes {
+		if errors.Is(err, c.is) || errors.Is(err, c.answer) {
+			return false
+		}
+	}
+	return true
 }
 
 // fenced reports that somebody else has initialised the producer, or that the cluster gave its transaction up.
@@ -104,7 +120,7 @@ func retry(ctx context.Context, limit time.Duration, f func() error) error {
 	var p pauses
 	for began := time.Now(); ; {
 		err := f()
-		if err == nil || !passing(err) || time.Since(began) > limit {
+		if err == nil || !again(err, time.Since(began), limit) {
 			return err
 		}
 		if p.wait(ctx) != nil {

@@ -330,7 +330,7 @@ func (m *member) asMember(ctx context.Context, s *session, f func(identity) erro
 				timer.Stop()
 				return s.ended
 			}
-		case !passing(err) || time.Since(began) > sendTimeout:
+		case !again(err, time.Since(began), sendTimeout):
 			return err
 		default:
 			if p.wait(ctx) != nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/millstream-io/millstream/runtime/engine/batch"
 )
 
-// endingWait is how long ReadAll waits for transactions that are being ended: the answer to a commit comes before its
-// markers are in all logs, and who committed wants to read what it wrote.
-const endingWait = 2 * time.Second
+// endingWait is how long ReadAll waits, all in all, for transactions that are being ended: the answer to a commit
+// comes before its markers are in all logs, and who committed wants to read what it wrote.
+const endingWait = time.Second
 
 // ReadAll implements engine.Engine.
 func (k *kafka) ReadAll(ctx context.Context, topic string, from engine.Positions, f func(partition int32, r engine.Record) error) (engine.Positions, error) {
@@ -48,7 +48,10 @@ func (k *kafka) ReadAll(ctx context.Context, topic string, from engine.Positions
 }
 
 // scan reads records outside any session, into one set of buffers.
-type scan struct{ fetch batch.Fetch }
+type scan struct {
+	fetch  batch.Fetch
+	waited time.Duration // for open transactions
+}
 
 // read calls f for the committed records of a partition from position to end, and returns where it got to.
 func (s *scan) read(ctx context.Context, c *cluster, tp engine.TopicPartition, position, end int64, f func(int32, engine.Record) error) (int64, error) {
@@ -57,7 +60,7 @@ func (s *scan) read(ctx context.Context, c *cluster, tp engine.TopicPartition, p
 	for position < end {
 		chunk, err := c.fetch(ctx, tp, position)
 		switch {
-		case err != nil && passing(err) && time.Since(stuck) < retryTimeout:
+		case err != nil && again(err, time.Since(stuck), retryTimeout):
 			if p.wait(ctx) != nil {
 				return position, ctx.Err()
 			}
@@ -66,12 +69,13 @@ func (s *scan) read(ctx context.Context, c *cluster, tp engine.TopicPartition, p
 			return position, explain(fmt.Errorf("read %s-%d from offset %d: %w", tp.Topic, tp.Partition, position, err))
 		case chunk.next == position:
 			// The rest belongs to open transactions.
-			if time.Since(stuck) > endingWait {
+			if s.waited > endingWait {
 				return position, nil
 			}
 			if p.wait(ctx) != nil {
 				return position, ctx.Err()
 			}
+			s.waited += p.last
 			continue
 		}
 		p, stuck = pauses{}, time.Now()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // clusterDefault is what leaves a count to the cluster.
@@ -33,17 +34,41 @@ func (k *kafka) EnsureTopic(ctx context.Context, name string, partitions int, co
 	default:
 		return explain(fmt.Errorf("create topic %q: %w", name, err))
 	}
+	return k.awaitTopic(ctx, name)
+}
+
+// awaitTopic returns when a topic has leaders, as all brokers see it: they hear of new topics one after the other.
+func (k *kafka) awaitTopic(ctx context.Context, name string) error {
 	var p pauses
 	for {
-		// Brokers hear of a new topic one after the other.
 		info, err := k.cluster.topic(ctx, name, 0)
-		if err == nil && info.led() {
+		if err == nil && info.led() && k.cluster.known(ctx, name) {
 			return nil
 		}
 		if p.wait(ctx) != nil {
 			return fmt.Errorf("create topic %q: its partitions have no leaders: %w", name, ctx.Err())
 		}
 	}
+}
+
+// known reports whether all brokers that answer know a topic.
+func (c *cluster) known(ctx context.Context, name string) bool {
+	for _, b := range c.client.DiscoveredBrokers() {
+		req := kmsg.NewPtrMetadataRequest()
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+		response, err := b.Request(ctx, req)
+		if err != nil {
+			continue
+		}
+		for _, t := range response.(*kmsg.MetadataResponse).Topics {
+			if t.ErrorCode != 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // led reports whether all partitions have a leader.

@@ -211,7 +211,7 @@ func (w *writer) drain(ctx context.Context) {
 		case progress:
 			began, p = time.Now(), pauses{}
 		case failed == nil:
-		case ctx.Err() != nil || !passing(failed) || time.Since(began) > sendTimeout:
+		case ctx.Err() != nil || !again(failed, time.Since(began), sendTimeout):
 			err = failed
 		case p.wait(ctx) != nil:
 			err = failed

@@ -1,0 +1,75 @@
+package kafka
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millstream-io/millstream/broker/suites/kafkacluster"
+	"github.com/millstream-io/millstream/runtime/engine/enginetest"
+)
+
+// TestKafkaClusterContract runs the engine over three nodes of Apache Kafka.
+func TestKafkaClusterContract(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes")
+	}
+	brokers := clusterBrokers(t)
+	enginetest.Run(t, func(t *testing.T) enginetest.Subject {
+		t.Cleanup(func() { empty(t, brokers) })
+		return subject(t, Options{Brokers: brokers})
+	})
+}
+
+// envBrokers are addresses of a cluster for tests that runs already (make kafka-cluster), with commas. The tests
+// delete all its topics.
+const envBrokers = "MILLSTREAM_KAFKA_CLUSTER"
+
+func clusterBrokers(t *testing.T) []string {
+	if running := os.Getenv(envBrokers); running != "" {
+		return strings.Split(running, ",")
+	}
+	return kafkacluster.Start(t).Brokers()
+}
+
+// empty deletes all topics and groups of a cluster.
+func empty(t *testing.T, brokers []string) {
+	t.Helper()
+	ctx := context.Background()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	groups, err := admin.ListGroups(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.DeleteGroups(ctx, groups.Groups()...); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		topics, err := admin.ListTopicsWithInternal(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, name := range topics.Names() {
+			if !strings.HasPrefix(name, "__") {
+				names = append(names, name)
+			}
+		}
+		if len(names) == 0 {
+			return
+		}
+		if _, err := admin.DeleteTopics(ctx, names...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
