@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"net"
@@ -85,6 +86,7 @@ const (
 	batchLength     = 8
 	batchCRC        = 17
 	batchAttributes = 21
+	batchLastDelta  = 23
 	batchProducer   = 43
 	batchEpoch      = 51
 	batchSequence   = 53
@@ -103,6 +105,7 @@ func (b batch) control() bool      { return b.attributes()&attributeControl != 0
 func (b batch) transactional() bool {
 	return b.attributes()&attributeTransactional != 0 && !b.control()
 }
+func (b batch) count() int64    { return int64(binary.BigEndian.Uint32(b[batchLastDelta:])) + 1 }
 func (b batch) producer() int64 { return int64(binary.BigEndian.Uint64(b[batchProducer:])) }
 func (b batch) epoch() int16    { return int16(binary.BigEndian.Uint16(b[batchEpoch:])) }
 
@@ -154,6 +157,47 @@ func keep(a kmsg.Response, f func(partition int32, b batch) bool) {
 			}
 		}
 		p.RecordBatches = out
+	})
+}
+
+// swap lets two batches of each partition change places: the first two with as many records, but for markers between them.
+func swap(a kmsg.Response) {
+	fetched(a, func(p *kmsg.FetchResponseTopicPartition) {
+		all := batches(p.RecordBatches)
+		before := -1
+		for i, b := range all {
+			if b.control() {
+				continue
+			}
+			if before >= 0 && all[before].count() == b.count() {
+				first, second := all[before].offset(), b.offset()
+				all[before].setOffset(second)
+				b.setOffset(first)
+				all[before], all[i] = b, all[before]
+				p.RecordBatches = bytes.Join(asBytes(all), nil)
+				return
+			}
+			before = i
+		}
+	})
+}
+
+func asBytes(all []batch) (out [][]byte) {
+	for _, b := range all {
+		out = append(out, b)
+	}
+	return out
+}
+
+// damage changes a bit near the end of every nth batch, and mends the batch's checksum.
+func damage(a kmsg.Response, c *codec, n int64) {
+	fetched(a, func(p *kmsg.FetchResponseTopicPartition) {
+		for _, b := range batches(p.RecordBatches) {
+			if !b.control() && c.nth(n) {
+				b[len(b)-2] ^= 0x10
+				binary.BigEndian.PutUint32(b[batchCRC:], crc32.Checksum(b[batchAttributes:], crc32.MakeTable(crc32.Castagnoli)))
+			}
+		}
 	})
 }
 

@@ -11,30 +11,30 @@ import (
 type nemesis struct {
 	name    string
 	weather weather
-	disturb func(ctx context.Context, random *rand.Rand, s *server) error
+	disturb func(ctx context.Context, random *rand.Rand, s *daemon, p *proxy) error
 }
 
 var nemeses = []nemesis{
-	{name: "kill", disturb: func(_ context.Context, random *rand.Rand, s *server) error {
+	{name: "kill", disturb: func(_ context.Context, random *rand.Rand, s *daemon, p *proxy) error {
 		return s.crash(between(random, 0, 200*time.Millisecond))
 	}},
-	{name: "pause", disturb: func(ctx context.Context, random *rand.Rand, s *server) error {
+	{name: "pause", disturb: func(ctx context.Context, random *rand.Rand, s *daemon, p *proxy) error {
 		return s.freeze(ctx, between(random, 100*time.Millisecond, 3*time.Second))
 	}},
-	{name: "cut", weather: weather{mute: 0.005}, disturb: func(_ context.Context, random *rand.Rand, s *server) error {
-		s.proxy.cut(random.Float64())
+	{name: "cut", weather: weather{mute: 0.005}, disturb: func(_ context.Context, random *rand.Rand, s *daemon, p *proxy) error {
+		p.cut(random.Float64())
 		return nil
 	}},
 	{name: "late", weather: weather{delay: 0.02, delayMost: 200 * time.Millisecond, strand: 0.01, strandMost: time.Second}},
 	{name: "all", weather: weather{delay: 0.01, delayMost: 100 * time.Millisecond, strand: 0.003, strandMost: time.Second, mute: 0.002},
-		disturb: func(ctx context.Context, random *rand.Rand, s *server) error {
+		disturb: func(ctx context.Context, random *rand.Rand, s *daemon, p *proxy) error {
 			switch random.IntN(3) {
 			case 0:
 				return s.crash(between(random, 0, 200*time.Millisecond))
 			case 1:
 				return s.freeze(ctx, between(random, 100*time.Millisecond, time.Second))
 			}
-			s.proxy.cut(random.Float64())
+			p.cut(random.Float64())
 			return nil
 		}},
 }
@@ -51,7 +51,7 @@ func TestHistories(t *testing.T) {
 			r := newRun(t, seed+uint64(i), p.address())
 			r.createTopics()
 			p.weather.Store(&n.weather)
-			r.under(n, s, *flagDuration)
+			r.under(n, s, p, *flagDuration)
 			p.weather.Store(calm)
 			if err := r.finish(40 * time.Second); err != nil {
 				t.Error(err)
@@ -73,7 +73,7 @@ func TestHistories(t *testing.T) {
 }
 
 // under lets the processes work while the nemesis disturbs them.
-func (r *run) under(n nemesis, s *server, d time.Duration) {
+func (r *run) under(n nemesis, s *daemon, p *proxy, d time.Duration) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), d)
 	defer cancel()
 	disturbed := make(chan error, 1)
@@ -89,7 +89,7 @@ func (r *run) under(n nemesis, s *server, d time.Duration) {
 			if n.disturb == nil {
 				continue
 			}
-			if err := n.disturb(ctx, random, s); err != nil {
+			if err := n.disturb(ctx, random, s, p); err != nil {
 				disturbed <- err
 				return
 			}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,13 +18,11 @@ import (
 	"time"
 )
 
-// server is a process of the binary over a directory of its own, behind a proxy
-// that clients are told to connect to.
-type server struct {
-	proxy *proxy
-	admin string // URL, the same over restarts
+// daemon is a process of the binary, a server or a worker, that may be killed and comes back at the same addresses.
+type daemon struct {
 	bin   string
 	args  []string
+	admin string // URL of its admin API
 	log   *os.File
 
 	mu    sync.Mutex // guards what a restart replaces
@@ -32,33 +31,43 @@ type server struct {
 	kills int
 }
 
-// startServer runs a server until the test ends. That it panics, or does not end
-// cleanly then, fails the test.
-func startServer(t *testing.T, p *proxy, args ...string) *server {
+// startServer runs a server behind a proxy, which clients are told to connect to.
+func startServer(t *testing.T, p *proxy, args ...string) *daemon {
+	t.Helper()
+	listen := freeAddress(t)
+	p.target.Store(&listen)
+	dir := keptDir(t)
+	return start(t, dir, append([]string{"server", "--data", filepath.Join(dir, "data"), "--advertise", p.address(), "--listen", listen}, args...))
+}
+
+// startWorker runs a worker over brokers.
+func startWorker(t *testing.T, brokers string, args ...string) *daemon {
 	t.Helper()
 	dir := keptDir(t)
-	log, err := os.Create(filepath.Join(dir, "server.log"))
+	return start(t, dir, append([]string{"worker", "--cache", filepath.Join(dir, "cache"), "--brokers", brokers}, args...))
+}
+
+// start runs the binary until the test ends. That it panics, or does not end cleanly then, fails the test.
+func start(t *testing.T, dir string, args []string) *daemon {
+	t.Helper()
+	log, err := os.Create(filepath.Join(dir, args[0]+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{proxy: p, bin: binaryPath(t), log: log, args: append([]string{
-		"server", "--json", "--data", filepath.Join(dir, "data"), "--advertise", p.address(),
-	}, args...)}
+	d := &daemon{bin: binaryPath(t), log: log, args: append(args, "--json")}
 	t.Cleanup(func() {
-		if err := s.stop(); err != nil {
-			t.Errorf("the server ended with %v, its log is %s", err, log.Name())
+		if err := d.stop(); err != nil {
+			t.Errorf("the %s ended with %v, its log is %s", args[0], err, log.Name())
 		}
 		log.Close()
 		if b, err := os.ReadFile(log.Name()); err != nil || strings.Contains(string(b), "panic") {
-			t.Errorf("the server panicked (%v), see %s", err, log.Name())
+			t.Errorf("the %s panicked (%v), see %s", args[0], err, log.Name())
 		}
 	})
-	listen := freeAddress(t)
-	p.target.Store(&listen)
-	if err := s.start("127.0.0.1:0"); err != nil {
+	if err := d.start("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return d
 }
 
 // freeAddress is an address that nobody listens on: with --advertise a server
@@ -74,9 +83,9 @@ func freeAddress(t *testing.T) string {
 }
 
 // start runs the process and waits until it serves.
-func (s *server) start(admin string) error {
-	cmd := exec.Command(s.bin, append(append([]string{}, s.args...), "--listen", *s.proxy.target.Load(), "--admin", admin)...)
-	cmd.Stderr = s.log
+func (d *daemon) start(admin string) error {
+	cmd := exec.Command(d.bin, append(slices.Clone(d.args), "--admin", admin)...)
+	cmd.Stderr = d.log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -86,66 +95,66 @@ func (s *server) start(admin string) error {
 	}
 	var ready struct{ Admin string }
 	line, err := bufio.NewReader(out).ReadBytes('\n')
-	s.ended = make(chan error, 1)
-	s.cmd = cmd
+	d.ended = make(chan error, 1)
+	d.cmd = cmd
 	go func(ended chan<- error) {
 		_, _ = io.Copy(io.Discard, out)
 		ended <- cmd.Wait()
-	}(s.ended)
+	}(d.ended)
 	if err == nil {
 		err = json.Unmarshal(line, &ready)
 	}
 	if err != nil || ready.Admin == "" {
-		return fmt.Errorf("the server did not say where it is: %q, %w; its log is %s", line, err, s.log.Name())
+		return fmt.Errorf("the process did not say where it is: %q, %w; its log is %s", line, err, d.log.Name())
 	}
-	if s.admin == "" {
-		s.admin = ready.Admin
+	if d.admin == "" {
+		d.admin = ready.Admin
 	}
 	return nil
 }
 
 // crash kills the process as kill -9 does, waits, and starts it anew over what is left.
-func (s *server) crash(pause time.Duration) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kills++
-	if err := s.cmd.Process.Kill(); err != nil {
+func (d *daemon) crash(pause time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kills++
+	if err := d.cmd.Process.Kill(); err != nil {
 		return err
 	}
-	<-s.ended
-	s.ended = nil
+	<-d.ended
+	d.ended = nil
 	<-time.After(pause)
-	return s.start(strings.TrimPrefix(s.admin, "http://"))
+	return d.start(strings.TrimPrefix(d.admin, "http://"))
 }
 
 // freeze stops the process for a while, as a machine that is overloaded or asleep does.
-func (s *server) freeze(ctx context.Context, d time.Duration) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+func (d *daemon) freeze(ctx context.Context, rest time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	select {
-	case <-time.After(d):
+	case <-time.After(rest):
 	case <-ctx.Done():
 	}
-	return s.cmd.Process.Signal(syscall.SIGCONT)
+	return d.cmd.Process.Signal(syscall.SIGCONT)
 }
 
 // stop ends the process as an operator does.
-func (s *server) stop() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended == nil {
+func (d *daemon) stop() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended == nil {
 		return nil
 	}
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case err := <-s.ended:
-		s.ended = nil
+	case err := <-d.ended:
+		d.ended = nil
 		return err
 	case <-time.After(time.Minute):
-		_ = s.cmd.Process.Kill()
-		return fmt.Errorf("no end a minute after SIGTERM: %w", <-s.ended)
+		_ = d.cmd.Process.Kill()
+		return fmt.Errorf("no end a minute after SIGTERM: %w", <-d.ended)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/deploy"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // verification sends sequences through a fleet while something disturbs it.
@@ -21,6 +22,8 @@ type verification struct {
 	// disturb disturbs once; it is called until it has been often enough.
 	disturb func(ctx context.Context, random *rand.Rand) error
 	times   int
+	// enough, if set, ends the disturbances early.
+	enough func(live *sink) bool
 	// rest is how long there is peace between disturbances.
 	restLow, restHigh time.Duration
 }
@@ -82,7 +85,7 @@ func (v *verification) run() (*outcome, error) {
 	read := make(chan struct{})
 	go func() { defer close(read); live.read(reading, nil, nil) }()
 
-	disturbErr := v.disturbAll(ctx)
+	disturbErr := v.disturbAll(ctx, live)
 	stopSending()
 	sendErr := <-sent
 	calmSince := time.Now()
@@ -99,7 +102,11 @@ func (v *verification) run() (*outcome, error) {
 		return nil, err
 	}
 	defer again.client.Close()
-	rereading, cancelRead := context.WithTimeout(ctx, settleTime)
+	patience := settleTime
+	if n, _ := live.found(); n > 0 {
+		patience = 3 * time.Second // it may never come
+	}
+	rereading, cancelRead := context.WithTimeout(ctx, patience)
 	defer cancelRead()
 	again.read(rereading, src.next, src.keys)
 	for _, s := range []*sink{live, again} {
@@ -114,7 +121,7 @@ func (v *verification) run() (*outcome, error) {
 	return o, nil
 }
 
-func (v *verification) disturbAll(ctx context.Context) error {
+func (v *verification) disturbAll(ctx context.Context, live *sink) error {
 	random := random(v.seed, 2)
 	for range v.times {
 		select {
@@ -124,6 +131,9 @@ func (v *verification) disturbAll(ctx context.Context) error {
 		}
 		if err := v.disturb(ctx, random); err != nil {
 			return err
+		}
+		if v.enough != nil && v.enough(live) {
+			return nil
 		}
 	}
 	return nil
@@ -212,26 +222,88 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	}
 }
 
-// TestVerifyCatches has deployments promise less, and wants it noticed.
+// TestVerifyCatches plants bugs between brokers and clients, or has deployments
+// promise less, and wants it noticed.
 func TestVerifyCatches(t *testing.T) {
 	binaryPath(t)
 	seed := seed(t)
-	t.Run("at-least-once repeats records", func(t *testing.T) {
-		p := newProxy(t, seed, nil)
-		s := startServer(t, p)
-		createFleetTopics(t, p.address(), -1)
-		deployFleet(t, s.admin, deploy.DeliveryAtLeastOnce)
-		v := &verification{
-			t: t, seed: seed, brokers: p.address(), times: 30, restLow: 50 * time.Millisecond, restHigh: 300 * time.Millisecond,
-			disturb: func(context.Context, *rand.Rand) error { return s.crash(0) },
-		}
-		o, err := v.run()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%d kills; %s", s.kills, o)
-		if o.violations == 0 {
-			t.Error("30 kills repeated no record")
-		}
-	})
+	for i, b := range []struct {
+		name     string
+		codec    *codec
+		delivery string
+		kill     bool
+	}{
+		{name: "deliver at least once", delivery: deploy.DeliveryAtLeastOnce, kill: true},
+		{
+			name: "write an acknowledged batch twice",
+			codec: &codec{change: func(c *codec, r kmsg.Request) {
+				if m, ok := r.(*kmsg.ProduceRequest); ok && c.nth(50) {
+					c.proxy.again(m, m.Topics[0], m.Topics[0].Partitions[0])
+				}
+			}},
+		},
+		{
+			name: "lose an acknowledged batch",
+			codec: &codec{answer: func(c *codec, a kmsg.Response) {
+				keep(a, func(_ int32, b batch) bool { return b.offset() < 50 || b.offset()%50 > 3 })
+			}},
+		},
+		{
+			name: "serve what was aborted or is not committed", kill: true,
+			codec: &codec{change: func(_ *codec, r kmsg.Request) {
+				if fetch, ok := r.(*kmsg.FetchRequest); ok {
+					fetch.IsolationLevel = 0
+				}
+			}},
+		},
+		{
+			name: "tear a transaction: one of its partitions is missing",
+			codec: &codec{answer: func(_ *codec, a kmsg.Response) {
+				keep(a, func(partition int32, b batch) bool {
+					return !b.transactional() || partition != 1 || b.offset()%16 != 5
+				})
+			}},
+		},
+		{
+			name:  "let two batches change places",
+			codec: &codec{answer: func(_ *codec, a kmsg.Response) { swap(a) }},
+		},
+		{
+			name:  "damage a value",
+			codec: &codec{answer: func(c *codec, a kmsg.Response) { damage(a, c, 20) }},
+		},
+	} {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			var planted bug
+			if b.codec != nil {
+				planted = b.codec
+			}
+			p := newProxy(t, seed+uint64(i), planted)
+			if b.codec != nil {
+				b.codec.proxy = p
+			}
+			s := startServer(t, p)
+			createFleetTopics(t, p.address(), -1)
+			deployFleet(t, s.admin, b.delivery)
+			v := &verification{
+				t: t, seed: seed + uint64(i), brokers: p.address(), times: 100, restLow: 50 * time.Millisecond, restHigh: 400 * time.Millisecond,
+				disturb: func(context.Context, *rand.Rand) error {
+					if b.kill {
+						return s.crash(0)
+					}
+					return nil
+				},
+				enough: func(live *sink) bool { n, _ := live.found(); return n > 0 },
+			}
+			o, err := v.run()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d kills; %s", s.kills, o)
+			if o.violations == 0 {
+				t.Error("it was not noticed")
+			}
+		})
+	}
 }

@@ -37,6 +37,8 @@ type run struct {
 	values  atomic.Int64
 	closing sync.WaitGroup
 
+	generations [16]atomic.Int64 // of each process, so far
+
 	mu       sync.Mutex
 	ops      []history.Op
 	furthest map[string]int64 // by key, the highest offset acknowledged or polled
@@ -114,8 +116,8 @@ func (r *run) work(ctx context.Context) {
 func (r *run) loop(ctx context.Context, i int, m mode) {
 	random := random(r.seed, i)
 	transactionalID := "writer-" + strconv.Itoa(i)
-	for generation := 0; ctx.Err() == nil; generation++ {
-		id := i + generation*len(processes)
+	for ctx.Err() == nil {
+		id := i + len(processes)*int(r.generations[i].Add(1))
 		if random.IntN(4) == 0 {
 			transactionalID = "writer-" + strconv.Itoa(id)
 		}
