@@ -178,18 +178,22 @@ func (p *partition) poll() (engine.Fetch, error) {
 	return nil, err
 }
 
-func nothing() {}
-
 // waiting returns the context for a Poll: it ends when something else is to be done.
 func (p *partition) waiting() (context.Context, context.CancelFunc) {
+	t := &p.transaction
 	switch {
-	case !p.transaction.empty():
-		return context.WithDeadline(p.live, p.transaction.since.Add(p.w.config.CommitInterval))
+	case !t.empty():
+		if t.waiting == nil {
+			t.waiting, t.stopWaiting = context.WithDeadline(p.live, t.since.Add(p.w.config.CommitInterval))
+		}
+		return t.waiting, nothing
 	case p.w.bound != nil:
 		return context.WithTimeout(p.live, boundPollInterval)
 	}
 	return p.live, nothing
 }
+
+func nothing() {}
 
 // advance handles records from first on, at least one unless the release was replaced; it returns the first that is left.
 func (p *partition) advance(first, end int) (next int, err error) {
@@ -230,6 +234,7 @@ func (p *partition) close() {
 	p.dropGuest()
 	p.w.releases.abandon(p)
 	p.release.failures.add(p.transaction.takeBack())
+	p.transaction.end()
 	// Close drops an open batch; offsets that are on their way arrive before another member begins.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.hard), leaveTimeout)
 	defer cancel()

@@ -32,9 +32,20 @@ type transaction struct {
 	tried  bool      // Commit was called, and what became of it is not known
 	tally  tally
 	seen   outcomes // what the failure window was told
+
+	waiting     context.Context // for records, as long as the transaction may last; nil: not needed yet
+	stopWaiting context.CancelFunc
 }
 
 func (t *transaction) empty() bool { return t.since.IsZero() }
+
+// end empties the transaction.
+func (t *transaction) end() {
+	if t.stopWaiting != nil {
+		t.stopWaiting()
+	}
+	*t = transaction{}
+}
 
 // takeBack returns what the failure window should forget again.
 func (t *transaction) takeBack() outcomes {
@@ -143,7 +154,7 @@ func (p *writer) committed(took time.Duration) {
 	}
 	stats.settle(&t.tally)
 	stats.Commits.Add(1)
-	*t = transaction{}
+	t.end()
 }
 
 // abort drops what is not committed; the next Poll reads it again. A commit of which
@@ -163,7 +174,7 @@ func (p *writer) abort() error {
 		p.w.config.Stats.Aborts.Add(1)
 	}
 	p.release.failures.add(t.takeBack())
-	*t = transaction{}
+	t.end()
 	return nil
 }
 

@@ -86,7 +86,7 @@ func (p *partition) finish(at int64) error {
 			return err
 		}
 	}
-	*t = transaction{}
+	t.end()
 	p.finished = true
 	p.counts.completed.Store(true)
 	return nil
