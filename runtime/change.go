@@ -52,6 +52,7 @@ func (r *Runtime) enact(ctx context.Context, p *proposal) (Status, error) {
 	if err := r.install(ctx, d, p); err != nil {
 		if !d.stored() {
 			r.remove(d)
+			r.compare(false) // somebody else may have stored one
 		}
 		return Status{}, err
 	}

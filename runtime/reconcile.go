@@ -139,6 +139,7 @@ func (r *reconciler) settleLater(d *deployment) {
 // settle brings a deployment to what is stored. The caller has its turn.
 func (r *reconciler) settle(d *deployment) {
 	if current, err := r.lookup(d.name); err != nil || current != d {
+		r.compare(false) // it was deleted while this one waited, and may be there again
 		return
 	}
 	stored, ok := r.catalog.Deployment(d.name)

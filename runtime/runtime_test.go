@@ -28,10 +28,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // toyCompiler compiles modules whose text begins with "wasm"; guests of "wasm refuse"
-// do not take their configuration.
+// do not take their configuration, those of "wasm TEXT" put TEXT behind each value, those of "wasm" put it in upper case.
 type toyCompiler struct {
 	manifest *module.Manifest
 	open     atomic.Int64
+	misused  atomic.Int64            // programs closed while guests of theirs were at work
+	compiled func(wasm string) error // called before each compilation, if set
 }
 
 type toyProgram struct {
@@ -44,7 +46,18 @@ func (c *toyCompiler) Compile(_ context.Context, wasm []byte, _ host.Limits) (pr
 	if !bytes.HasPrefix(wasm, []byte("wasm")) {
 		return nil, &module.Refusal{Reason: "not a Wasm module", Position: 0, Fix: "build it with millstream build"}
 	}
+	if c.compiled != nil {
+		if err := c.compiled(string(wasm)); err != nil {
+			return nil, err
+		}
+	}
 	p := &toyProgram{Program: &workertest.Program{Func: workertest.Upper}, compiler: c}
+	if tag, ok := bytes.CutPrefix(wasm, []byte("wasm ")); ok {
+		p.Func = func(c *workertest.Call) error {
+			c.Emit(0, slices.Concat(c.Record.Value, tag))
+			return nil
+		}
+	}
 	if string(wasm) == "wasm refuse" {
 		p.Start = func(host.Setup) error { return &host.SetupError{Message: "no"} }
 	}
@@ -56,6 +69,9 @@ func (c *toyCompiler) Compile(_ context.Context, wasm []byte, _ host.Limits) (pr
 func (p *toyProgram) Report() *module.Report { return &p.report }
 
 func (p *toyProgram) Close(context.Context) error {
+	if p.Open.Load() != 0 {
+		p.compiler.misused.Add(1)
+	}
 	p.compiler.open.Add(-1)
 	return nil
 }
@@ -86,8 +102,16 @@ func (b *bench) open() {
 func (b *bench) close() {
 	b.t.Helper()
 	b.ok(b.runtime.Close(context.Background()))
+	b.checkPrograms()
+}
+
+func (b *bench) checkPrograms() {
+	b.t.Helper()
 	if n := b.compiler.open.Load(); n != 0 {
 		b.t.Errorf("%d programs are not closed", n)
+	}
+	if n := b.compiler.misused.Load(); n != 0 {
+		b.t.Errorf("%d programs were closed too early", n)
 	}
 }
 
@@ -454,13 +478,21 @@ func TestMetricNames(t *testing.T) {
 			"millstream_deployment_fuel_total",
 			"millstream_deployment_instance_restarts_total",
 			"millstream_deployment_lag_records",
+			"millstream_deployment_partition_lag_records",
+			"millstream_deployment_partition_last_commit_timestamp_seconds",
+			"millstream_deployment_partition_latency_seconds",
+			"millstream_deployment_partition_records_in_total",
+			"millstream_deployment_partition_records_out_total",
 			"millstream_deployment_partitions",
 			"millstream_deployment_phase",
 			"millstream_deployment_processing_latency_seconds",
+			"millstream_deployment_record_retries_total",
 			"millstream_deployment_records_in_total",
 			"millstream_deployment_records_out_total",
+			"millstream_deployment_replacing_partitions",
 			"millstream_deployment_retries_total",
 			"millstream_deployment_skipped_records_total",
+			"millstream_deployment_transactions_total",
 			"millstream_deployment_traps_total",
 		}
 		if !slices.Equal(names, want) {
