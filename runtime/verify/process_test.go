@@ -24,6 +24,8 @@ type daemon struct {
 	args  []string
 	admin string // URL of its admin API
 	log   *os.File
+	// tries is how often a restart is tried, as whoever supervises the process would.
+	tries int
 
 	mu    sync.Mutex // guards what a restart replaces
 	cmd   *exec.Cmd
@@ -44,7 +46,9 @@ func startServer(t *testing.T, p *proxy, args ...string) *daemon {
 func startWorker(t *testing.T, brokers string, args ...string) *daemon {
 	t.Helper()
 	dir := keptDir(t)
-	return start(t, dir, append([]string{"worker", "--cache", filepath.Join(dir, "cache"), "--brokers", brokers}, args...))
+	d := start(t, dir, append([]string{"worker", "--cache", filepath.Join(dir, "cache"), "--brokers", brokers}, args...))
+	d.tries = 20 // while its brokers cannot be reached it ends, and says so
+	return d
 }
 
 // start runs the binary until the test ends. That it panics, or does not end cleanly then, fails the test.
@@ -54,7 +58,7 @@ func start(t *testing.T, dir string, args []string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{bin: binaryPath(t), log: log, args: append(args, "--json")}
+	d := &daemon{bin: binaryPath(t), log: log, args: append(args, "--json"), tries: 1}
 	t.Cleanup(func() {
 		if err := d.stop(); err != nil {
 			t.Errorf("the %s ended with %v, its log is %s", args[0], err, log.Name())
@@ -124,7 +128,17 @@ func (d *daemon) crash(pause time.Duration) error {
 	<-d.ended
 	d.ended = nil
 	<-time.After(pause)
-	return d.start(strings.TrimPrefix(d.admin, "http://"))
+	for try := 1; ; try++ {
+		err := d.start(strings.TrimPrefix(d.admin, "http://"))
+		if err == nil || try == d.tries {
+			return err
+		}
+		if d.ended != nil {
+			<-d.ended
+			d.ended = nil
+		}
+		<-time.After(200 * time.Millisecond)
+	}
 }
 
 // freeze stops the process for a while, as a machine that is overloaded or asleep does.
