@@ -21,17 +21,22 @@ type Failure struct {
 
 // Error implements error: what happened, and how to go on.
 func (f *Failure) Error() string {
-	record := fmt.Sprintf("offset %d of %s partition %d", f.Offset, f.Partition.Topic, f.Partition.Partition)
+	record := f.where()
 	switch l := f.limit; {
 	case l == nil:
-		return fmt.Sprintf("record at %s failed (%s: %s) and the error policy is %s: mend the record's source or the module and resume, or move the group's offset",
-			record, f.Kind, f.Reason, deploy.OnErrorStop)
+		return fmt.Sprintf("the record at %s failed, and the error policy is %s: mend the record's source or the module and resume, or move the group's offset",
+			record, deploy.OnErrorStop)
 	case l.inARow:
-		return fmt.Sprintf("%d records in a row failed, the newest at %s (%s: %s): %s", l.failed, record, f.Kind, f.Reason, howToGoOn)
+		return fmt.Sprintf("%d records in a row failed, the newest at %s: %s", l.failed, record, howToGoOn)
 	default:
-		return fmt.Sprintf("%d of %d records failed within %s, the limit is %d %%; the newest at %s (%s: %s): %s",
-			l.failed, l.records, l.window, l.percent, record, f.Kind, f.Reason, howToGoOn)
+		return fmt.Sprintf("%d of %d records failed within %s, the limit is %d %%; the newest at %s: %s",
+			l.failed, l.records, l.window, l.percent, record, howToGoOn)
 	}
+}
+
+// where names the record and its failure.
+func (f *Failure) where() string {
+	return fmt.Sprintf("offset %d of %s partition %d (%s: %s)", f.Offset, f.Partition.Topic, f.Partition.Partition, f.Kind, f.Reason)
 }
 
 // howToGoOn after too many failures; the newest record is the next one to be handled.
@@ -52,6 +57,7 @@ func (p *judge) failureOf(i int, f deadletter.Failure) *Failure {
 // apply applies the error policy, dead-letter or skip, to record i of the fetch.
 func (p *judge) apply(i int, f deadletter.Failure) error {
 	p.transaction.tally.count(f.Kind)
+	p.release.failures.note(p.failureOf(i, f).where())
 	if p.release.OnError == deploy.OnErrorSkip {
 		p.transaction.tally.skipped++
 		return nil

@@ -190,8 +190,8 @@ func TestFailuresOfAbortedTransactionsDoNotCount(t *testing.T) {
 		w := b.start()
 		b.ok(b.log.Wait(t.Context(), func() bool { return b.log.Committed("d", "in", 0) == 80 }))
 		synctest.Wait()
-		if phase, reason := w.Phase(); phase != worker.PhaseRunning {
-			t.Errorf("phase is %s: %s", phase, reason)
+		if s := w.Snapshot(); s.Phase != worker.PhaseRunning || !strings.Contains(s.Notice, "40 of 80 records of the last 1m0s failed, the newest at offset 79") {
+			t.Errorf("snapshot is %+v", s)
 		}
 		if n := len(b.log.Records("d.dlq")); n != 40 || b.stats.Rejected.Load() != 40 {
 			t.Errorf("%d dead letters, %d counted, want 40", n, b.stats.Rejected.Load())

@@ -228,6 +228,17 @@ func (r *releases) outdated() int {
 	return n
 }
 
+// notice is about the failures of the current release.
+func (r *releases) notice() string {
+	r.mu.Lock()
+	current := r.current
+	r.mu.Unlock()
+	if current == nil {
+		return ""
+	}
+	return current.failures.notice()
+}
+
 // end takes the current release away, and the guest of it that nobody took; there will be no other.
 func (r *releases) end() (last *release, spare *lodger) {
 	r.mu.Lock()

@@ -59,6 +59,8 @@ func (w *Worker) Owns(tp engine.TopicPartition) bool {
 type Snapshot struct {
 	Phase  string
 	Reason string
+	// Notice is a sentence about records that fail lately, while the deployment goes on; "" = none does.
+	Notice string
 	// Replacing is how many partitions have not changed over to the newest release yet.
 	Replacing  int
 	Partitions []PartitionSnapshot // those owned here, by topic and number
@@ -84,6 +86,7 @@ func (w *Worker) Snapshot() Snapshot {
 	var s Snapshot
 	s.Phase, s.Reason = w.Phase()
 	s.Replacing = w.releases.outdated()
+	s.Notice = w.releases.notice()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.sessions {

@@ -19,6 +19,8 @@ const (
 	// eagerAge, so that slow guests show their results before the fetch is through.
 	eagerBytes = 256 << 10
 	eagerAge   = 20 * time.Millisecond
+
+	commitTries = 4
 )
 
 // transaction is what a partition has handled and not committed. It may span
@@ -114,7 +116,8 @@ func (p *writer) due() bool {
 }
 
 // commit makes the outcome of all records that are handled durable. When the
-// log refuses, the transaction is kept and written as soon as the log takes it.
+// log refuses, it is tried again, with at-least-once delivery for as long as that takes. A
+// transaction is given up before its coordinator does that (transaction.timeout.ms): its records are read again.
 func (p *writer) commit() error {
 	t := &p.transaction
 	if t.empty() {
@@ -124,7 +127,7 @@ func (p *writer) commit() error {
 		return nil
 	}
 	started := time.Now()
-	for pause := (backoff{seed: p.seed}); ; {
+	for pause, try := (backoff{seed: p.seed}), 1; ; try++ {
 		t.tried = true
 		err := p.session.Commit(p.hard, t.next)
 		if err == nil {
@@ -132,6 +135,9 @@ func (p *writer) commit() error {
 		}
 		if !errors.Is(err, engine.ErrStorage) {
 			return fmt.Errorf("commit offset %d: %w", t.next, err)
+		}
+		if try == commitTries && p.w.config.Group.Delivery == engine.ExactlyOnce {
+			return err
 		}
 		p.retrying("outputs cannot be written", err)
 		if !pause.wait(p.live) {

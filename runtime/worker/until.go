@@ -87,6 +87,7 @@ func (p *partition) finish(at int64) error {
 		}
 	}
 	t.end()
+	p.dropGuest()
 	p.finished = true
 	p.counts.completed.Store(true)
 	return nil

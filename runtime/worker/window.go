@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ type failureWindow struct {
 	slots  [windowSlots]outcomes
 	newest int64 // number of the newest slot since the epoch
 	sum    outcomes
-	row    int64 // failed records since the last one that went well
+	row    int64  // failed records since the last one that went well
+	last   string // the newest failure, for people
 }
 
 // outcomes are counts of records.
@@ -42,7 +44,7 @@ func (f *failureWindow) unlimited() bool { return f.percent >= 100 }
 
 // add counts records of which some failed; negative numbers take back what was not committed.
 func (f *failureWindow) add(o outcomes) {
-	if f.unlimited() || o == (outcomes{}) {
+	if o == (outcomes{}) {
 		return
 	}
 	f.mu.Lock()
@@ -97,4 +99,26 @@ func (f *failureWindow) exceeded(more outcomes) *tooMany {
 		return &tooMany{outcomes: outcomes{n, n}, percent: f.percent, window: f.length, inARow: true}
 	}
 	return nil
+}
+
+// note remembers the newest failure.
+func (f *failureWindow) note(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = what
+}
+
+// notice tells people about failures in the window that are no reason to stop; "" if there are none.
+func (f *failureWindow) notice() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slide()
+	if f.sum.failed <= 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d records of the last %s failed, the newest at %s", f.sum.failed, f.sum.records, f.length, f.last)
+	if !f.unlimited() {
+		text += fmt.Sprintf("; the limit is %d %%, from %d on", f.percent, deploy.MinFailures)
+	}
+	return text
 }
