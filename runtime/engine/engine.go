@@ -221,8 +221,9 @@ type Session interface {
 	// output index, as the guest's output entries name them; they may be others in every batch, and the slice must not change meanwhile.
 	Begin(outputs []string) error
 	// Produce adds outputs to the open batch; they are encoded before it returns, so
-	// nothing of o is kept. With ExactlyOnce they may be written ahead, where readers of committed
-	// records do not see them, so that a batch may be larger than memory. Keys decide the partition (murmur2 like Kafka's default
+	// nothing of o is kept. They may be written ahead, so that a batch may be larger than memory: with
+	// ExactlyOnce where readers of committed records do not see them, with AtLeastOnce to be seen, and to stay
+	// if the batch is aborted. Keys decide the partition (murmur2 like Kafka's default
 	// partitioner); without a key the output goes to the partition number of its input modulo the topic's.
 	Produce(ctx context.Context, o abi.Outputs) error
 	// ProduceTo adds one record for a topic that is not among the outputs (dead letters).

@@ -25,8 +25,7 @@
 // outputs behind, Commit waits for the disk.
 //
 // Memory of a session: one read buffer of the size asked for in Poll, what its
-// compressed batches decompress to, and the outputs that are not written yet: at least once those
-// of a commit, exactly once about 4 MiB.
+// compressed batches decompress to, and up to about 4 MiB of outputs that are not written yet.
 package embedded
 
 import (
@@ -67,7 +66,7 @@ type embedded struct {
 	log     *slog.Logger
 	session time.Duration
 	rejoin  time.Duration
-	// transaction is the timeout of transactions, and ahead how many bytes of one are collected.
+	// transaction is the timeout of transactions, and ahead how many bytes of outputs a session collects.
 	transaction time.Duration
 	ahead       int
 	// spread chooses the partition of records without a key that Append writes.

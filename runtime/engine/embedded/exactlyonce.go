@@ -18,7 +18,7 @@ type transactional struct {
 	*transaction
 	group   txn.Partition // of the offsets topic, that the group is in
 	offsets *topic.Partition
-	written ends
+	flusher *flusher
 }
 
 // commitTransaction writes what is left, then the offset, waits for the disk, and only then decides.
@@ -35,12 +35,12 @@ func (s *session) commitTransaction(ctx context.Context, next int64) error {
 		err = s.addOffset(ctx, next)
 	}
 	if err == nil {
-		t.written.add(s.partition, min(next, s.partition.Offsets().LogEnd))
-		t.written.add(t.offsets, t.offsets.Offsets().LogEnd)
+		t.flusher.written.add(s.partition, min(next, s.partition.Offsets().LogEnd))
+		t.flusher.written.add(t.offsets, t.offsets.Offsets().LogEnd)
 		for p, end := range t.writer.Marked() {
-			t.written.add(p, end)
+			t.flusher.written.add(p, end)
 		}
-		err = t.written.wait(ctx)
+		err = t.flusher.wait(ctx)
 	}
 	if err == nil {
 		err = t.end(ctx, true)
@@ -48,7 +48,7 @@ func (s *session) commitTransaction(ctx context.Context, next int64) error {
 	if err != nil {
 		return s.refusal(ctx, err)
 	}
-	t.written = t.written[:0]
+	t.flusher.reset()
 	return nil
 }
 
@@ -72,7 +72,7 @@ func (s *session) addOffset(ctx context.Context, next int64) error {
 // over between the check and the write, so that a new owner finds the offset, or this one is refused.
 func (s *session) commitOffset(ctx context.Context, next int64) error {
 	t := s.txn
-	inputs := end{s.partition, min(next, s.partition.Offsets().LogEnd)}
+	inputs := end{partition: s.partition, offset: min(next, s.partition.Offsets().LogEnd)}
 	if err := inputs.wait(ctx); err != nil {
 		return explain(err)
 	}
@@ -125,7 +125,7 @@ func (s *session) abortTransaction(ctx context.Context) error {
 	if at, ok := committed[tp]; ok {
 		s.committed, s.position = at.Offset, at.Offset
 	}
-	t.written = t.written[:0]
+	t.flusher.reset()
 	return nil
 }
 

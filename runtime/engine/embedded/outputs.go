@@ -15,24 +15,25 @@ import (
 )
 
 const (
-	// batchBytes is where another batch begins: readers fetch and decompress whole batches.
-	batchBytes = 1 << 20
+	// defaultMessageBytes is what a topic takes whose setting cannot be read.
+	defaultMessageBytes = 1 << 20
 	// retainBytes is how large a partition's buffer may stay between commits.
 	retainBytes = 1 << 20
-	// aheadBytes is how much a transaction collects for a partition before it is written ahead:
+	// aheadBytes is how much is collected for a partition before it is written, ahead of the commit:
 	// enough for an append to cost little, and little enough to be still in the cache of its core.
 	aheadBytes = 256 << 10
-	// aheadOfAll is how many times that it collects for all its partitions.
+	// aheadOfAll is how many times that is collected for all partitions.
 	aheadOfAll = 16
 	// recordOverheadBytes is the most that a record's own lengths and deltas take in a batch.
 	recordOverheadBytes = 64
 )
 
 // outputs builds the batches of one open batch of a session, one row of
-// batches for each output partition. Without a transaction they are kept until
-// write; with one they are written ahead, and no more than a bound is kept.
+// batches for each output partition. What goes beyond a bound is written ahead.
 type outputs struct {
 	topics *topic.Topics
+	// ahead is how many bytes are collected for a partition.
+	ahead int
 	// txn is the transaction that everything is written in; nil: none.
 	txn *transaction
 	// written is told what an append wrote.
@@ -73,7 +74,7 @@ type outputPartition struct {
 }
 
 func newOutputs(topics *topic.Topics, inputPartition int32, t *transaction, written func(p *topic.Partition, end int64, bytes int)) *outputs {
-	return &outputs{topics: topics, inputPartition: inputPartition, txn: t, written: written, byName: map[string]*outputTopic{}}
+	return &outputs{topics: topics, ahead: aheadBytes, inputPartition: inputPartition, txn: t, written: written, byName: map[string]*outputTopic{}}
 }
 
 func (o *outputs) named(name string) *outputTopic {
@@ -115,7 +116,7 @@ func (t *outputTopic) refresh(topics *topic.Topics) error {
 	value, _ := topics.ConfigValue(t.name, "max.message.bytes")
 	limit, err := strconv.Atoi(value)
 	if err != nil || limit <= 0 {
-		limit = batchBytes
+		limit = defaultMessageBytes
 	}
 	t.maxMessageBytes = limit
 	policy, _ := topics.ConfigValue(t.name, "cleanup.policy")
@@ -186,18 +187,14 @@ func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp 
 
 // build adds a record of at most so many bytes to the batch of a partition.
 func (o *outputs) build(ctx context.Context, t *outputTopic, p *outputPartition, timestamp int64, key, value []byte, headerCount, bytes int) error {
-	limit := min(batchBytes, t.maxMessageBytes)
-	if o.txn != nil {
-		limit = min(o.txn.aheadBytes, limit)
-		if o.buffered > aheadOfAll*o.txn.aheadBytes {
-			if err := o.write(ctx); err != nil {
-				return err
-			}
+	if o.buffered > aheadOfAll*o.ahead {
+		if err := o.write(ctx); err != nil {
+			return err
 		}
 	}
-	if p.building && p.builder.SizeBytes()+bytes > limit {
+	if p.building && p.builder.SizeBytes()+bytes > min(o.ahead, t.maxMessageBytes) {
 		p.finish()
-		if o.txn != nil && len(p.buffer)+bytes > o.txn.aheadBytes {
+		if len(p.buffer)+bytes > o.ahead {
 			if err := o.writeAhead(ctx, p); err != nil {
 				return err
 			}
@@ -258,8 +255,10 @@ func (o *outputs) drop() {
 
 // writeAhead writes what one partition holds.
 func (o *outputs) writeAhead(ctx context.Context, p *outputPartition) error {
-	if err := o.txn.join(p); err != nil {
-		return explain(err)
+	if o.txn != nil {
+		if err := o.txn.join(p); err != nil {
+			return explain(err)
+		}
 	}
 	if err := o.append(ctx, p); err != nil {
 		return err

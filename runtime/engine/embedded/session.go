@@ -61,11 +61,12 @@ func newSession(m *member, o *opening) *session {
 		})
 	}
 	if s.txn != nil {
-		s.outputs = newOutputs(m.e.topics, o.tp.Partition, s.txn.transaction, func(p *topic.Partition, end int64, _ int) { s.txn.written.add(p, end) })
+		s.outputs = newOutputs(m.e.topics, o.tp.Partition, s.txn.transaction, s.txn.flusher.wrote)
 	} else {
 		s.committer = newCommitter(s)
 		s.outputs = newOutputs(m.e.topics, o.tp.Partition, nil, s.committer.written)
 	}
+	s.outputs.ahead = m.e.ahead
 	s.cancelNotify = s.partition.Notify(s.readable)
 	return s
 }
@@ -312,6 +313,7 @@ func (s *session) Close(ctx context.Context) error {
 	var err error
 	if s.txn != nil {
 		err = s.txn.giveUp(ctx)
+		s.txn.flusher.stop()
 	}
 	s.mu.Unlock()
 	if s.alive() != nil {

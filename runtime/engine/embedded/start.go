@@ -90,7 +90,7 @@ func (m *member) takeOver(all []*opening) error {
 	errs := make([]error, len(all))
 	var waiting sync.WaitGroup
 	for i, o := range all {
-		o.txn = &transactional{transaction: newTransaction(m.e, engine.TransactionalID(m.g.Name, o.tp)), group: tp, offsets: offsets}
+		o.txn = &transactional{transaction: newTransaction(m.e, engine.TransactionalID(m.g.Name, o.tp)), group: tp, offsets: offsets, flusher: newFlusher()}
 		waiting.Go(func() { errs[i] = o.txn.init(m.ctx) })
 	}
 	waiting.Wait()

@@ -17,17 +17,15 @@ type transaction struct {
 	txns    *txn.Coordinator
 	id      string
 	timeout time.Duration
-	// aheadBytes is what outputs collect for a partition before they write it.
-	aheadBytes int
-	writer     *txn.Writer
-	open       bool // something may have been written
-	lost       bool // the producer is not in force any more: init comes first
+	writer  *txn.Writer
+	open    bool // something may have been written
+	lost    bool // the producer is not in force any more: init comes first
 
 	joining []txn.Partition
 }
 
 func newTransaction(e *embedded, id string) *transaction {
-	return &transaction{txns: e.txns, id: id, timeout: e.transaction, aheadBytes: e.ahead, lost: true}
+	return &transaction{txns: e.txns, id: id, timeout: e.transaction, lost: true}
 }
 
 // init becomes the producer of the transactional id: whoever had it is fenced,

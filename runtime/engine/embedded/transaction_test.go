@@ -89,8 +89,7 @@ func TestTransactionTimesOut(t *testing.T) {
 		l, s, m := oneSession(t, vfs.NewMem(), engine.ExactlyOnce)
 		defer l.close(t)
 		defer m.Leave(ctx)
-		l.engine.(*embedded).ahead = 100
-		s.(*session).txn.aheadBytes = 100
+		s.(*session).outputs.ahead = 100
 		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
 		produce := func(values ...string) error {
 			for _, v := range values {
@@ -139,7 +138,7 @@ func TestAbortWithoutSpace(t *testing.T) {
 		l, s, m := oneSession(t, fs, engine.ExactlyOnce)
 		defer l.close(t)
 		defer m.Leave(ctx)
-		s.(*session).txn.aheadBytes = 100
+		s.(*session).outputs.ahead = 100
 		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
 		if _, err := s.Poll(ctx, 1000); err != nil {
 			t.Fatal(err)
