@@ -11,13 +11,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/millstream-io/millstream/cli/plugin"
+	"github.com/millstream-io/millstream/runtime/module/wasmtest"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 )
@@ -47,8 +50,10 @@ func (l leakChecked) Run() int {
 //	server stop|interrupt|kill   ends it by SIGTERM, SIGINT or SIGKILL
 //	worker NAME [flags…]    starts a worker on that server and sets NAME to the address of its admin API
 //	worker NAME stop|interrupt|kill
+//	killchild               kills the one child process of the server, waiting for it to be there
+//	hog FILE                writes a module that takes 100 MiB of memory for each partition it works on
 //	exits CODE command…     runs a command and checks its exit code
-//	eventually command…     runs a command until it succeeds, at most 30 s
+//	eventually [-match REGEX] command…   runs a command until it succeeds, and prints that, at most 30 s
 //	get PATH                prints what the admin API answers
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -58,6 +63,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server":     cmdServer,
 			"worker":     cmdWorker,
+			"killchild":  cmdKillChild,
+			"hog":        cmdHog,
 			"exits":      cmdExits,
 			"eventually": cmdEventually,
 			"get":        cmdGet,
@@ -181,6 +188,50 @@ func (s *testProcess) end(sig os.Signal) error {
 	return errors.Join(cmd.Process.Signal(sig), cmd.Wait())
 }
 
+func cmdKillChild(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value(processesKey{}).(map[string]*testProcess)["server"]
+	if neg || len(args) > 0 || s == nil || s.cmd == nil {
+		ts.Fatalf("usage: killchild, with a server")
+	}
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		children := childrenOf(s.cmd.Process.Pid)
+		if len(children) == 1 {
+			ts.Check(syscall.Kill(children[0], syscall.SIGKILL))
+			return
+		}
+	}
+	ts.Fatalf("the server has the children %v", childrenOf(s.cmd.Process.Pid))
+}
+
+// childrenOf reads what Linux tells about processes.
+func childrenOf(parent int) []int {
+	var out []int
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has gone
+		}
+		// pid (name) state ppid …; the name may have anything in it.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && len(fields) > 1 && fields[0] != "Z" && fields[1] == strconv.Itoa(parent) {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+func cmdHog(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: hog FILE")
+	}
+	const pages = 100 << 20 / (64 << 10)
+	body := wasmtest.Code{}.I32Const(pages).MemoryGrow().Drop().
+		I32Const(4 << 20).I32Const(1).I32Const(pages << 16).MemoryFill().Append(wasmtest.Identity())
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), wasmtest.Guest{Process: body}.Bytes(), 0o600))
+}
+
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE command…")
@@ -200,12 +251,19 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	var pattern *regexp.Regexp
+	if len(args) > 2 && args[0] == "-match" {
+		var err error
+		pattern, err = regexp.Compile(args[1])
+		ts.Check(err)
+		args = args[2:]
+	}
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: eventually command…")
+		ts.Fatalf("usage: eventually [-match REGEX] command…")
 	}
 	// Each try is a process that asks the server, so the loop is paced by itself.
-	for range 3000 {
-		if ts.Exec(args[0], args[1:]...) == nil {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		if ts.Exec(args[0], args[1:]...) == nil && (pattern == nil || pattern.MatchString(ts.ReadFile("stdout"))) {
 			return
 		}
 	}

@@ -41,8 +41,8 @@ type Launched struct {
 	Reason string
 	// Version of the deployment that the process has in hand; 0: it has not told yet.
 	Version int
-	// What the present process counted.
-	Records, Outputs, Rejected, Restarts int64
+	// Counts are those of the present process.
+	Counts Counts
 	// Owned are the partitions that it works on.
 	Owned map[engine.TopicPartition]bool
 }

@@ -19,10 +19,10 @@ const PhasePaused = "paused"
 // Status is a deployment and how it does; package admin shows it as JSON.
 // What is counted, this process has counted since it began.
 type Status struct {
-	Spec       deploy.Spec
-	Phase      string
-	Reason     string         // unless all is well: what is wrong, and the fix
-	Module     *module.Report // nil until it was compiled in this process
+	Spec   deploy.Spec
+	Phase  string
+	Reason string         // unless all is well: what is wrong, and the fix
+	Module *module.Report // nil until it was compiled in this process
 	Counts
 	Partitions map[engine.TopicPartition]PartitionStatus
 	Members    []engine.GroupMember // of the consumer group, in all processes
@@ -167,7 +167,7 @@ func (r *Runtime) launched(d *deployment, s *Status) {
 	}
 	l := r.launcher.Status(d.name)
 	s.Phase, s.Reason = cmp.Or(l.Phase, worker.PhaseStarting), l.Reason
-	s.Counts = Counts{Records: l.Records, Outputs: l.Outputs, Rejected: l.Rejected, Restarts: l.Restarts}
+	s.Counts = l.Counts
 	for tp := range l.Owned {
 		s.Partitions[tp] = PartitionStatus{Running: true}
 	}

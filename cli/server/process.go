@@ -14,6 +14,7 @@ import (
 	"github.com/millstream-io/millstream/runtime/admin"
 	"github.com/millstream-io/millstream/runtime/engine/embedded"
 	"github.com/millstream-io/millstream/runtime/host"
+	"github.com/millstream-io/millstream/runtime/isolation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -25,6 +26,7 @@ type Process struct {
 	ClusterID string
 
 	*serve.Process
+	supervisor *isolation.Supervisor // nil: guests run in this process
 }
 
 // Start opens everything below o.DataDir and serves. Errors carry exit codes.
@@ -73,14 +75,14 @@ func Start(ctx context.Context, o Options) (_ *Process, err error) {
 	info := admin.Info{
 		Version: o.Version, ClusterID: p.ClusterID, Brokers: []string{p.Brokers}, DataDir: o.DataDir, StartedAt: time.Now(),
 	}
-	api := admin.NewServer(r, info, serve.Metrics(metrics), p.Readiness)
+	api := admin.NewServer(r, info, serve.Metrics(p.gatherer(metrics)), p.Readiness)
 	p.Closes("admin API", api.Close)
 	p.Serve("the admin API", func() error { return api.Serve(web) })
 	p.SetReady()
 	return p, nil
 }
 
-func (p *Process) openRuntime(ctx context.Context, b *broker.Broker, o Options, metrics prometheus.Registerer) (*runtime.Runtime, error) {
+func (p *Process) openRuntime(ctx context.Context, b *broker.Broker, o Options, metrics *prometheus.Registry) (*runtime.Runtime, error) {
 	h, err := host.New(ctx, host.Options{
 		CacheDir: filepath.Join(o.DataDir, "cache"), Logger: o.Logger, ChildProcess: true,
 	})
@@ -88,8 +90,13 @@ func (p *Process) openRuntime(ctx context.Context, b *broker.Broker, o Options, 
 		return nil, fmt.Errorf("host of modules: %w", err)
 	}
 	p.Closes("host of modules", h.Close)
+	launcher, err := p.openLauncher(b, &o, metrics)
+	if err != nil {
+		return nil, err
+	}
 	r, err := runtime.Open(ctx, runtime.Options{
-		Engine: embedded.New(b.Topics(), b.Groups(), b.Transactions(), embedded.Options{Logger: o.Logger}), Host: h, Logger: o.Logger, Metrics: metrics,
+		Engine: embedded.New(b.Topics(), b.Groups(), b.Transactions(), embedded.Options{Logger: o.Logger}),
+		Host:   h, Logger: o.Logger, Metrics: metrics, Launcher: launcher,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)

@@ -30,6 +30,7 @@ type Options struct {
 	NoAutoCreate      bool
 	Insecure          bool
 	GroupConfigs      map[string]string // settings of consumer groups by Kafka's names
+	Isolation         Isolation
 	Logger            *slog.Logger
 	Version           string
 }
@@ -39,6 +40,7 @@ type serverOptions struct {
 	Options
 	groupConfigs cli.StringSlice
 	log          serve.Log
+	isolation    isolationFlags
 }
 
 // New makes the command.
@@ -62,7 +64,7 @@ millstream server --listen 127.0.0.1:0 --admin 127.0.0.1:0 --json`,
 			&cli.BoolFlag{Name: "no-auto-create", Usage: "do not create topics on first use", Destination: &o.NoAutoCreate, DisableDefaultText: true},
 			&cli.StringSliceFlag{Name: "group-config", Usage: "setting of consumer groups, `KEY=VALUE` by Kafka's names, as group.consumer.session.timeout.ms=45000; may be repeated", Destination: &o.groupConfigs},
 			&cli.BoolFlag{Name: "insecure", Usage: "listen beyond this machine although nobody is asked for a password", Destination: &o.Insecure, DisableDefaultText: true},
-		}, o.log.Flags()...),
+		}, append(o.isolation.flags(), o.log.Flags()...)...),
 		Run: func(ctx context.Context, _ []string) error { return o.run(ctx) },
 	})
 }
@@ -101,6 +103,9 @@ func (o *serverOptions) complete() error {
 	}
 	if o.DefaultPartitions < 1 {
 		return command.Usagef("--default-partitions %d: a topic has at least one partition", o.DefaultPartitions)
+	}
+	if o.Isolation, err = o.isolation.parse(); err != nil {
+		return err
 	}
 	o.GroupConfigs = map[string]string{}
 	for _, pair := range o.groupConfigs.Value() {

@@ -232,7 +232,10 @@ func (c *child) ask(ctx context.Context, client *admin.Client) bool {
 	}
 	l := runtime.Launched{
 		Phase: s.Phase, Reason: s.Reason, Version: s.Spec.Version,
-		Records: s.Records, Outputs: s.Outputs, Rejected: s.Rejected, Restarts: s.Restarts,
+		Counts: runtime.Counts{
+			Records: s.Records, Outputs: s.Outputs, Rejected: s.Rejected, DeadLetters: s.DeadLetters, Skipped: s.Skipped,
+			Retries: s.Retries, Traps: s.Traps, Aborts: s.Aborts, Restarts: s.Restarts, Commits: s.Commits,
+		},
 		Owned: map[engine.TopicPartition]bool{},
 	}
 	for _, p := range s.Partitions {
@@ -265,4 +268,14 @@ func (c *child) metrics(ctx context.Context) io.ReadCloser {
 		return nil
 	}
 	return response.Body
+}
+
+// residentBytes of the present process; 0: none runs.
+func (c *child) residentBytes() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process == nil {
+		return 0
+	}
+	return c.process.residentBytes()
 }
