@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,15 +50,15 @@ func fleetStreams() []stream {
 }
 
 // createFleetTopics makes the topics that a fleet reads and writes.
-func createFleetTopics(t *testing.T, brokers string, replicas int16) {
+func createFleetTopics(t *testing.T, brokers string) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
 	within(t, 30*time.Second, "creating topics", func() error {
-		made, err := kadm.NewClient(client).CreateTopics(t.Context(), fleetPartitions, replicas, nil, "in", "same", "fan.a", "fan.b", "chain.1", "chain.2", "chain.3")
+		made, err := kadm.NewClient(client).CreateTopics(t.Context(), fleetPartitions, -1, nil, "in", "same", "fan.a", "fan.b", "chain.1", "chain.2", "chain.3")
 		return errors.Join(err, made.Error())
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,7 @@ type source struct {
 }
 
 func newSource(brokers string, keys int) (*source, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.AlwaysRetryEOF(), kgo.DefaultProduceTopic("in"), kgo.ProducerLinger(time.Millisecond),
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.AlwaysRetryEOF(), kgo.DefaultProduceTopic("in"), kgo.ProducerLinger(time.Millisecond),
 		kgo.ProduceRequestTimeout(2*time.Second), kgo.RequestTimeoutOverhead(2*time.Second), kgo.MaxBufferedRecords(500),
 		kgo.RetryBackoffFn(shortBackoff), kgo.MetadataMinAge(50*time.Millisecond), kgo.ProducerBatchMaxBytes(16<<10))
 	if err != nil {
@@ -136,7 +137,7 @@ func newSink(brokers string, streams []stream, partitions int32) (*sink, error) 
 		}
 	}
 	var err error
-	s.client, err = kgo.NewClient(kgo.SeedBrokers(brokers), kgo.AlwaysRetryEOF(), kgo.ConsumePartitions(consume), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	s.client, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.AlwaysRetryEOF(), kgo.ConsumePartitions(consume), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(200*time.Millisecond), kgo.RequestTimeoutOverhead(2*time.Second), kgo.RetryBackoffFn(shortBackoff),
 		kgo.MetadataMinAge(50*time.Millisecond))
 	return s, err

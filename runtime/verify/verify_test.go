@@ -170,7 +170,7 @@ func TestVerifyEmbedded(t *testing.T) {
 func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	p := newProxy(t, seed, nil)
 	s := startServer(t, p)
-	createFleetTopics(t, p.address(), -1)
+	createFleetTopics(t, p.address())
 	deployFleet(t, s.admin, deploy.DeliveryExactlyOnce)
 	var freezes, cuts, upgrades int
 	var upgraded atomic.Int64
@@ -284,7 +284,7 @@ func TestVerifyCatches(t *testing.T) {
 				b.codec.proxy = p
 			}
 			s := startServer(t, p)
-			createFleetTopics(t, p.address(), -1)
+			createFleetTopics(t, p.address())
 			deployFleet(t, s.admin, b.delivery)
 			v := &verification{
 				t: t, seed: seed + uint64(i), brokers: p.address(), times: 100, restLow: 50 * time.Millisecond, restHigh: 400 * time.Millisecond,

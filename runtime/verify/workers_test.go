@@ -6,11 +6,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
-	"sync/atomic"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/millstream-io/millstream/broker"
+	"github.com/millstream-io/millstream/broker/suites/kafkacluster"
 	"github.com/millstream-io/millstream/runtime/deploy"
 )
 
@@ -56,48 +57,76 @@ func TestVerifyWorkers(t *testing.T) {
 			t.Parallel()
 			p := newProxy(t, seed+uint64(i), nil)
 			serveBroker(t, p)
-			verifyWorkers(t, seed+uint64(i), p.address(), p, (*flagKills+servers-1)/servers, workerSession)
+			p.weather.Store(&weather{delay: 0.002, delayMost: 100 * time.Millisecond, strand: 0.001, strandMost: 2 * time.Second, mute: 0.001})
+			cuts := 0
+			verifyWorkers(t, &verification{
+				t: t, seed: seed + uint64(i), brokers: p.address(), times: (*flagKills + servers - 1) / servers,
+				restLow: 50 * time.Millisecond, restHigh: 2 * workerSession,
+				disturb: func(_ context.Context, random *rand.Rand) error {
+					if random.IntN(4) == 0 {
+						cuts++
+						p.cut(random.Float64())
+					}
+					return nil
+				},
+			}, workerSession)
+			t.Logf("%d cuts, %d requests delivered late, %d delayed, %d without an answer", cuts, p.stranded.Load(), p.delayed.Load(), p.muted.Load())
 		})
 	}
 }
 
-func verifyWorkers(t *testing.T, seed uint64, brokers string, p *proxy, kills int, session time.Duration) {
+// TestVerifyKafka is the same over three nodes of Apache Kafka, of which one at a time is killed as well.
+func TestVerifyKafka(t *testing.T) {
+	binaryPath(t)
+	seed := seed(t)
+	c := kafkacluster.Start(t)
+	kills := 0
+	verifyWorkers(t, &verification{
+		t: t, seed: seed, brokers: strings.Join(c.Brokers(), ","), times: *flagKills, restLow: 500 * time.Millisecond, restHigh: kafkaSession,
+		disturb: func(_ context.Context, random *rand.Rand) error {
+			if random.IntN(3) > 0 {
+				return nil
+			}
+			kills++
+			n := 1 + random.IntN(kafkacluster.Nodes)
+			c.Kill(n)
+			<-time.After(between(random, 0, 2*time.Second))
+			return c.Restart(n)
+		},
+	}, kafkaSession)
+	t.Logf("%d kills of a node", kills)
+}
+
+// kafkaSession is the shortest that Apache Kafka allows by default.
+const kafkaSession = 6 * time.Second
+
+// verifyWorkers runs a verification over two workers, of which each disturbance kills or pauses one besides.
+func verifyWorkers(t *testing.T, v *verification, session time.Duration) {
+	t.Helper()
 	var workers []*daemon
 	for range 2 {
-		workers = append(workers, startWorker(t, brokers, "--session-timeout", session.String()))
+		workers = append(workers, startWorker(t, v.brokers, "--session-timeout", session.String()))
 	}
-	createFleetTopics(t, brokers, -1)
+	createFleetTopics(t, v.brokers)
 	deployFleet(t, workers[0].admin, deploy.DeliveryExactlyOnce)
-	var freezes, cuts atomic.Int64
-	v := &verification{
-		t: t, seed: seed, brokers: brokers, times: kills, restLow: 50 * time.Millisecond, restHigh: 2 * session,
-		disturb: func(ctx context.Context, random *rand.Rand) error {
-			w := workers[random.IntN(len(workers))]
-			switch random.IntN(10) {
-			case 0: // for longer than its group waits: it comes back as a zombie
-				freezes.Add(1)
-				if err := w.freeze(ctx, between(random, 0, 2*session)); err != nil {
-					return err
-				}
-				return nil
-			case 1, 2:
-				cuts.Add(1)
-				p.cut(random.Float64())
+	freezes, also := 0, v.disturb
+	v.disturb = func(ctx context.Context, random *rand.Rand) error {
+		w := workers[random.IntN(len(workers))]
+		if random.IntN(10) == 0 { // for longer than its group waits: it comes back as a zombie
+			freezes++
+			if err := w.freeze(ctx, between(random, 0, 2*session)); err != nil {
+				return err
 			}
-			return w.crash(between(random, 0, 100*time.Millisecond))
-		},
-	}
-	if p != nil {
-		p.weather.Store(&weather{delay: 0.002, delayMost: 100 * time.Millisecond, strand: 0.001, strandMost: 2 * time.Second, mute: 0.001})
+		} else if err := w.crash(between(random, 0, 100*time.Millisecond)); err != nil {
+			return err
+		}
+		return also(ctx, random)
 	}
 	o, err := v.run()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p != nil {
-		t.Logf("%d requests delivered late, %d delayed, %d without an answer", p.stranded.Load(), p.delayed.Load(), p.muted.Load())
-	}
-	t.Logf("%d kills, %d pauses, %d cuts; %s", workers[0].kills+workers[1].kills, freezes.Load(), cuts.Load(), o)
+	t.Logf("%d kills, %d pauses; %s", workers[0].kills+workers[1].kills, freezes, o)
 	if o.violations > 0 || o.missing != nil {
 		t.Error("nothing may be lost, twice, out of order or torn")
 	}
