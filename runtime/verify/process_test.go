@@ -172,3 +172,9 @@ func (d *daemon) stop() error {
 		return fmt.Errorf("no end a minute after SIGTERM: %w", <-d.ended)
 	}
 }
+
+func (d *daemon) pid() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cmd.Process.Pid
+}
