@@ -59,6 +59,11 @@ var forbidden = []struct{ dir, imports, why string }{
 	{"examples", "broker", "examples use the SDK only"},
 }
 
+// testSupport are packages for tests; production code does not import them.
+var testSupport = []string{
+	"broker/suites", "runtime/engine/enginetest", "runtime/module/wasmtest", "runtime/verify", "runtime/worker/workertest",
+}
+
 // doors says which directories may import a dependency in production code: one door each, so that a swap touches one place.
 var doors = map[string][]string{
 	// cli/stream reads answers to Fetch itself where the client library says nothing: behind the last record.
@@ -155,6 +160,11 @@ func checkImports(t *testing.T, files []sourceFile) {
 			t.Errorf("law about %s, which does not exist: delete or mend the law", law.dir)
 		}
 	}
+	for _, dir := range testSupport {
+		if _, err := os.Stat(dir); err != nil {
+			t.Errorf("law about %s, which does not exist: delete or mend the law", dir)
+		}
+	}
 	for _, f := range files {
 		if f.test {
 			continue
@@ -163,6 +173,11 @@ func checkImports(t *testing.T, files []sourceFile) {
 			local, ok := strings.CutPrefix(imp, modulePath+"/")
 			if !ok {
 				continue
+			}
+			for _, dir := range testSupport {
+				if within(local, dir) && !within(f.dir, "bench") && !slices.ContainsFunc(testSupport, func(d string) bool { return within(f.dir, d) }) {
+					t.Errorf("%s imports %s, which is for tests", f.path, local)
+				}
 			}
 			for _, law := range forbidden {
 				if within(f.dir, law.dir) && within(local, law.imports) && !within(local, law.dir) {
