@@ -11,8 +11,10 @@ import (
 	"github.com/millstream-io/millstream/broker"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
+	"github.com/millstream-io/millstream/broker/vfs"
 	"github.com/millstream-io/millstream/runtime"
 	"github.com/millstream-io/millstream/runtime/deploy"
+	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/engine/embedded"
 	"github.com/millstream-io/millstream/runtime/host"
 )
@@ -20,26 +22,41 @@ import (
 // node is a broker and a runtime in this process, without a socket.
 type node struct {
 	dir     string
+	engine  engine.Engine
 	broker  *broker.Broker
 	host    *host.Host
 	runtime *runtime.Runtime
 }
 
-func openNode(ctx context.Context) (*node, error) {
+func openNode(ctx context.Context, flush bool) (*node, error) {
 	dir, err := os.MkdirTemp("", "millstream-bench-")
 	if err != nil {
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	n := &node{dir: dir}
-	if n.broker, err = broker.Open(ctx, broker.Options{Dir: filepath.Join(dir, "data"), Logger: log}); err != nil {
+	if n.broker, err = broker.Open(ctx, broker.Options{Dir: filepath.Join(dir, "data"), FS: disk(flush), Logger: log}); err != nil {
 		return nil, err
 	}
 	if n.host, err = host.New(ctx, host.Options{CacheDir: filepath.Join(dir, "cache"), Logger: log}); err != nil {
 		return nil, err
 	}
-	n.runtime, err = runtime.Open(ctx, runtime.Options{Engine: embedded.New(n.broker.Topics(), n.broker.Groups(), n.broker.Transactions(), embedded.Options{Logger: log}), Host: n.host, Logger: log})
+	n.engine = embedded.New(n.broker.Topics(), n.broker.Groups(), n.broker.Transactions(), embedded.Options{Logger: log})
+	n.runtime, err = runtime.Open(ctx, runtime.Options{Engine: n.engine, Host: n.host, Logger: log})
 	return n, err
+}
+
+// disk is the file system, on which without flush nothing is waited for.
+func disk(flush bool) vfs.FS {
+	if flush {
+		return vfs.OS{}
+	}
+	return &vfs.Fault{FS: vfs.OS{}, Decide: func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync {
+			return vfs.Ignore
+		}
+		return nil
+	}}
 }
 
 func (n *node) close(ctx context.Context) {
@@ -49,18 +66,22 @@ func (n *node) close(ctx context.Context) {
 	_ = os.RemoveAll(n.dir)
 }
 
-// deploy starts a deployment from topic "in" to topic "out" and waits until it runs.
+// deploy starts a deployment from topic "in" to topic out and waits until it runs.
 func (n *node) deploy(ctx context.Context, name string, wasm []byte, config map[string]string, out string) error {
+	return n.deployAs(ctx, name, wasm, pass{config: config, partitions: 1}, out)
+}
+
+func (n *node) deployAs(ctx context.Context, name string, wasm []byte, p pass, out string) error {
 	report, err := n.runtime.PutModule(ctx, wasm)
 	if err != nil {
 		return err
 	}
 	_, err = n.runtime.Deploy(ctx, deploy.Spec{Name: name, Module: report.Digest.String(), Inputs: []string{"in"},
-		Outputs: []deploy.Output{{Name: "out", Topic: out}}, Config: config, Start: "earliest"}, runtime.DeployOptions{CreateTopics: true, Partitions: 1})
+		Outputs: []deploy.Output{{Name: "out", Topic: out}}, Config: p.config, Start: "earliest", Delivery: p.delivery}, runtime.DeployOptions{CreateTopics: true, Partitions: p.partitions})
 	if err != nil {
 		return err
 	}
-	return n.await(ctx, name, func(s runtime.Status) bool { return s.Phase == "running" && len(s.Partitions) > 0 })
+	return n.await(ctx, name, func(s runtime.Status) bool { return s.Phase == "running" && len(s.Partitions) == p.partitions })
 }
 
 // await polls the status of a deployment; a benchmark may.
@@ -84,25 +105,30 @@ func (n *node) await(ctx context.Context, name string, done func(runtime.Status)
 	}
 }
 
-// fill appends total records of size bytes to topic "in", in batches of about 105 KiB, and returns how many there are.
-func (n *node) fill(ctx context.Context, size, total int) (int, error) {
-	p, err := n.broker.Topics().Partition("in", 0)
-	if err != nil {
-		return 0, err
-	}
+// fill appends records of size bytes, total in all, to the partitions of topic "in", in batches of about 105 KiB, and returns how many there are.
+func fill(ctx context.Context, topics *topic.Topics, partitions, size, total int) (int, error) {
 	vals := values(stepBatchBytes/(size+11), size)
 	batch := encodeBatch(nil, vals)
 	if _, err := record.ParseHeader(batch); err != nil {
 		return 0, err
 	}
-	done := 0
-	for done < total {
-		if _, err := p.Append(ctx, batch, topic.FromBroker); err != nil {
-			return done, err
+	all := 0
+	for i := range partitions {
+		p, err := topics.Partition("in", int32(i))
+		if err != nil {
+			return all, err
 		}
-		done += len(vals)
+		for done := 0; done < total/partitions; done += len(vals) {
+			if _, err := p.Append(ctx, batch, topic.FromBroker); err != nil {
+				return all, err
+			}
+			all += len(vals)
+		}
+		if err := p.WaitDurable(ctx, p.Offsets().LogEnd); err != nil {
+			return all, err
+		}
 	}
-	return done, p.WaitDurable(ctx, p.Offsets().LogEnd)
+	return all, nil
 }
 
 // pathRun is one pass of records through a deployment.
@@ -113,20 +139,32 @@ type pathRun struct {
 
 func (r pathRun) nsPerRecord() float64 { return float64(r.cpu) / float64(r.records) }
 
+func (r pathRun) rate() float64 { return float64(r.records) / r.wall.Seconds() }
+
+// pass says how records go through a deployment.
+type pass struct {
+	config     map[string]string // of the guest
+	delivery   string
+	flush      bool // the disk is waited for
+	partitions int
+	size       int
+	total      int
+}
+
 // path measures log → guest → log: the deployment is paused while the input is filled, then resumed, until everything is committed.
-func path(ctx context.Context, wasm []byte, config map[string]string, size, total int) (pathRun, error) {
-	n, err := openNode(ctx)
+func path(ctx context.Context, wasm []byte, p pass) (pathRun, error) {
+	n, err := openNode(ctx, p.flush)
 	if err != nil {
 		return pathRun{}, err
 	}
 	defer n.close(ctx)
-	if err := n.deploy(ctx, "bench", wasm, config, "out"); err != nil {
+	if err := n.deployAs(ctx, "bench", wasm, p, "out"); err != nil {
 		return pathRun{}, err
 	}
 	if _, err := n.runtime.Pause(ctx, "bench"); err != nil {
 		return pathRun{}, err
 	}
-	records, err := n.fill(ctx, size, total)
+	records, err := fill(ctx, n.broker.Topics(), p.partitions, p.size, p.total)
 	if err != nil {
 		return pathRun{}, err
 	}
@@ -139,12 +177,15 @@ func path(ctx context.Context, wasm []byte, config map[string]string, size, tota
 		return pathRun{}, err
 	}
 	run := pathRun{records: records, cpu: processCPU() - c0, wall: time.Since(t0)}
-	out, err := n.broker.Topics().Partition("out", 0)
-	if err != nil {
-		return run, err
+	return run, wantRecords(ctx, n.engine, records)
+}
+
+// wantRecords checks how many records topic "out" shows.
+func wantRecords(ctx context.Context, e engine.Engine, want int) error {
+	got := 0
+	_, err := e.ReadAll(ctx, "out", nil, func(int32, engine.Record) error { got++; return nil })
+	if err == nil && got != want {
+		err = fmt.Errorf("%d records in, %d out", want, got)
 	}
-	if end := out.Offsets().LogEnd; end != int64(records) {
-		return run, fmt.Errorf("%d records in, %d out", records, end)
-	}
-	return run, nil
+	return err
 }
