@@ -92,6 +92,36 @@ func TestGroupConfigs(t *testing.T) {
 	}
 }
 
+// What is set for one group is told to its members, also after a restart.
+func TestConfigsOfOneGroup(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	r := start(t, broker.Options{Dir: dir})
+	set := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	res := kmsg.NewIncrementalAlterConfigsRequestResource()
+	res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeGroupConfig, "g"
+	c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	c.Name, c.Value = "consumer.heartbeat.interval.ms", kmsg.StringPtr("1234")
+	res.Configs = append(res.Configs, c)
+	set.Resources = append(set.Resources, res)
+	if resp := raw(t, r, set, 1).(*kmsg.IncrementalAlterConfigsResponse).Resources[0]; resp.ErrorCode != 0 {
+		t.Fatal(kerr.ErrorForCode(resp.ErrorCode))
+	}
+	told := func(group string) int32 {
+		req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		req.Group, req.MemberID, req.RebalanceTimeoutMillis = group, "m", 30_000
+		req.SubscribedTopicNames, req.Topics = []string{}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		return raw(t, r, req, 1).(*kmsg.ConsumerGroupHeartbeatResponse).HeartbeatIntervalMillis
+	}
+	if g, other := told("g"), told("other"); g != 1234 || other != 5000 {
+		t.Errorf("members are told %d and %d ms", g, other)
+	}
+	r.stop(t)
+	r = start(t, broker.Options{Dir: dir})
+	if g := told("g"); g != 1234 {
+		t.Errorf("after a restart members are told %d ms", g)
+	}
+}
+
 // Clients use the consumer group protocol where group.version is finalized at 1.
 func TestGroupVersion(t *testing.T) {
 	r := start(t, broker.Options{})

@@ -14,8 +14,8 @@ import (
 
 // AlterConfigs: v0-2
 //
-// Replaces all configs that are set for a topic. Configs of the broker are
-// flags of the server and cannot be altered.
+// Replaces all configs that are set for a topic or a group. Configs of the broker
+// are flags of the server and cannot be altered.
 func (s *Service) alterConfigs(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.AlterConfigsRequest)
 	resp := reply[*kmsg.AlterConfigsResponse](req)
@@ -23,7 +23,7 @@ func (s *Service) alterConfigs(ctx context.Context, _ *Client, r kmsg.Request) (
 		rr := &req.Resources[i]
 		res := kmsg.NewAlterConfigsResponseResource()
 		res.ResourceType, res.ResourceName = rr.ResourceType, rr.ResourceName
-		err := s.alterTopic(ctx, rr.ResourceType, rr.ResourceName, req.ValidateOnly, func(map[string]string) (map[string]string, error) {
+		err := s.alterResource(ctx, rr.ResourceType, rr.ResourceName, req.ValidateOnly, func(map[string]string) (map[string]string, error) {
 			configs := make(map[string]string, len(rr.Configs))
 			for _, c := range rr.Configs {
 				if c.Value != nil { // null: the default
@@ -41,7 +41,7 @@ func (s *Service) alterConfigs(ctx context.Context, _ *Client, r kmsg.Request) (
 // IncrementalAlterConfigs: v0-1
 //
 // Sets, deletes, or for lists appends to and subtracts from single configs of
-// a topic.
+// a topic or a group.
 func (s *Service) incrementalAlterConfigs(ctx context.Context, _ *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.IncrementalAlterConfigsRequest)
 	resp := reply[*kmsg.IncrementalAlterConfigsResponse](req)
@@ -49,9 +49,9 @@ func (s *Service) incrementalAlterConfigs(ctx context.Context, _ *Client, r kmsg
 		rr := &req.Resources[i]
 		res := kmsg.NewIncrementalAlterConfigsResponseResource()
 		res.ResourceType, res.ResourceName = rr.ResourceType, rr.ResourceName
-		err := s.alterTopic(ctx, rr.ResourceType, rr.ResourceName, req.ValidateOnly, func(configs map[string]string) (map[string]string, error) {
+		err := s.alterResource(ctx, rr.ResourceType, rr.ResourceName, req.ValidateOnly, func(configs map[string]string) (map[string]string, error) {
 			for j := range rr.Configs {
-				if err := s.alterOne(rr.ResourceName, configs, &rr.Configs[j]); err != nil {
+				if err := s.alterOne(rr.ResourceType, rr.ResourceName, configs, &rr.Configs[j]); err != nil {
 					return nil, err
 				}
 			}
@@ -63,11 +63,18 @@ func (s *Service) incrementalAlterConfigs(ctx context.Context, _ *Client, r kmsg
 	return resp, nil
 }
 
-// alterTopic replaces the configs of a topic by what change makes of a copy of them.
-func (s *Service) alterTopic(ctx context.Context, kind kmsg.ConfigResourceType, name string, validateOnly bool, change func(map[string]string) (map[string]string, error)) error {
-	if kind != kmsg.ConfigResourceTypeTopic {
-		return fmt.Errorf("%w: configs of a %s cannot be altered, only a topic's; the broker's are flags of the server", kerr.InvalidRequest, kind)
+// alterResource replaces the configs of a topic or a group by what change makes of a copy of them.
+func (s *Service) alterResource(ctx context.Context, kind kmsg.ConfigResourceType, name string, validateOnly bool, change func(map[string]string) (map[string]string, error)) error {
+	switch kind {
+	case kmsg.ConfigResourceTypeTopic:
+		return s.alterTopic(ctx, name, validateOnly, change)
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return s.Groups.Consumers().ChangeConfigs(ctx, name, validateOnly, change)
 	}
+	return fmt.Errorf("%w: configs of a %s cannot be altered, only a topic's or a group's; the broker's are flags of the server", kerr.InvalidRequest, kind)
+}
+
+func (s *Service) alterTopic(ctx context.Context, name string, validateOnly bool, change func(map[string]string) (map[string]string, error)) error {
 	if reserved(name) {
 		return fmt.Errorf("%w: %q is the broker's own", topic.ErrInvalidName, name)
 	}
@@ -91,7 +98,10 @@ func (s *Service) alterTopic(ctx context.Context, kind kmsg.ConfigResourceType, 
 	return s.Topics.SetConfigs(ctx, name, configs)
 }
 
-func (s *Service) alterOne(name string, configs map[string]string, c *kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
+func (s *Service) alterOne(kind kmsg.ConfigResourceType, name string, configs map[string]string, c *kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
+	if kind == kmsg.ConfigResourceTypeGroupConfig {
+		return s.alterGroupOne(configs, c)
+	}
 	if c.Op == kmsg.IncrementalAlterConfigOpDelete {
 		if err := s.Topics.ValidateConfigName(c.Name); err != nil {
 			return err

@@ -14,11 +14,11 @@ import (
 
 // DescribeConfigs: v1-4
 //
-// Every config of a topic with value, source, type and text, and what clients
-// look for of the broker's own, which are read-only: they are flags of the
+// Every config of a topic or a group with value, source, type and text, and what
+// clients look for of the broker's own, which are read-only: they are flags of the
 // server. Tools such as Connect refuse to start without an answer.
 //
-// Omitted: loggers, client metrics and groups as resources.
+// Omitted: loggers and client metrics as resources.
 func (s *Service) describeConfigs(_ context.Context, c *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.DescribeConfigsRequest)
 	resp := reply[*kmsg.DescribeConfigsResponse](req)
@@ -33,6 +33,8 @@ func (s *Service) describeConfigs(_ context.Context, c *Client, r kmsg.Request) 
 			all, err = s.topicConfigs(rr.ResourceName, req.IncludeSynonyms)
 		case kmsg.ConfigResourceTypeBroker:
 			all, err = s.brokerConfigs(c, rr.ResourceName)
+		case kmsg.ConfigResourceTypeGroupConfig:
+			all, err = s.groupConfigs(rr.ResourceName, req.IncludeSynonyms)
 		default:
 			err = fmt.Errorf("%w: configs of a %s cannot be described", kerr.InvalidRequest, rr.ResourceType)
 		}

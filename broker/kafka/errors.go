@@ -8,6 +8,7 @@ import (
 
 	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/meta"
 	"github.com/millstream-io/millstream/broker/producer"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
@@ -60,6 +61,8 @@ func errorCodes() []errorCode {
 		{group.ErrMetadataTooLarge, kerr.OffsetMetadataTooLarge},
 		{group.ErrMaxSizeReached, kerr.GroupMaxSizeReached},
 		{group.ErrTooManyGroups, kerr.PolicyViolation},
+		{group.ErrInvalidConfig, kerr.InvalidConfig},
+		{meta.ErrTooManyGroups, kerr.PolicyViolation},
 		{group.ErrNoRoom, kerr.PolicyViolation},
 		{group.ErrFencedEpoch, kerr.FencedMemberEpoch},
 		{group.ErrStaleEpoch, kerr.StaleMemberEpoch},

@@ -16,7 +16,7 @@ func groupAPIs() []api {
 		{16, "ListGroups", 0, 5, 0, (*Service).listGroups, ""},
 		{42, "DeleteGroups", 0, 3, 0, (*Service).deleteGroups, ""},
 		{47, "OffsetDelete", 0, 0, 0, (*Service).offsetDelete, ""},
-		{68, "ConsumerGroupHeartbeat", 0, 1, 0, (*Service).consumerGroupHeartbeat, "assignors uniform and range; members of one protocol at a time"},
+		{68, "ConsumerGroupHeartbeat", 0, 1, 0, (*Service).consumerGroupHeartbeat, "assignors uniform and range; members of the classic protocol may be in the same group"},
 		{69, "ConsumerGroupDescribe", 0, 1, 0, (*Service).consumerGroupDescribe, ""},
 	}
 }

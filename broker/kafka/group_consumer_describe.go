@@ -7,8 +7,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// memberTypeConsumer is the type of a member that uses the protocol of KIP-848.
-const memberTypeConsumer = 1
+// The types of members: of the classic protocol, and of that of KIP-848.
+const (
+	memberTypeClassic  = 0
+	memberTypeConsumer = 1
+)
 
 // ConsumerGroupDescribe: v0-1
 //
@@ -41,6 +44,9 @@ func (s *Service) consumerGroupDescribe(_ context.Context, _ *Client, r kmsg.Req
 func (s *Service) consumerMember(from *group.ConsumerMemberDescription) kmsg.ConsumerGroupDescribeResponseGroupMember {
 	m := kmsg.NewConsumerGroupDescribeResponseGroupMember()
 	m.MemberID, m.MemberEpoch, m.MemberType = from.MemberID, from.Epoch, memberTypeConsumer
+	if from.Classic {
+		m.MemberType = memberTypeClassic
+	}
 	m.InstanceID, m.RackID = nullable(from.InstanceID), nullable(from.RackID)
 	m.ClientID, m.ClientHost = from.ClientID, from.ClientHost
 	m.SubscribedTopics, m.SubscribedTopicRegex = from.Topics, nullable(from.Regex)

@@ -18,7 +18,8 @@ import (
 // it gave up, leaves. v1 brings subscriptions by regular expression and member
 // ids that clients make (KIP-1082).
 //
-// Omitted: groups with members of both protocols; a group changes its protocol when it is empty.
+// A group may have members of both protocols: with the first member of this one
+// a classic group becomes a consumer group, with the last one's leaving it becomes a classic one again.
 func (s *Service) consumerGroupHeartbeat(ctx context.Context, c *Client, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.ConsumerGroupHeartbeatRequest)
 	resp := reply[*kmsg.ConsumerGroupHeartbeatResponse](req)

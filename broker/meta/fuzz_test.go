@@ -12,11 +12,12 @@ func FuzzApply(f *testing.F) {
 		{producerIDsKey, `{"next":1000}`},
 		{topicKey + "t", `{"id":"00000000000000000000000000000001","partitions":3,"configs":{"cleanup.policy":"compact"},"deleting":true}`},
 		{topicKey, ``},
+		{groupKey + "g", `{"configs":{"consumer.session.timeout.ms":"45000"}}`},
 	} {
 		f.Add([]byte(seed[0]), []byte(seed[1]))
 	}
 	f.Fuzz(func(t *testing.T, key, value []byte) {
-		s := &Store{topics: map[string]Topic{}}
+		s := &Store{topics: map[string]Topic{}, groups: map[string]map[string]string{}}
 		if err := s.apply(key, value); err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("error of no family: %v", err)

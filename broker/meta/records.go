@@ -16,6 +16,7 @@ const (
 	clusterKey     = "cluster"
 	producerIDsKey = "producer-ids"
 	topicKey       = "topic/"
+	groupKey       = "group/"
 )
 
 type clusterRecord struct {
@@ -31,6 +32,10 @@ type topicRecord struct {
 	Partitions int               `json:"partitions"`
 	Configs    map[string]string `json:"configs,omitempty"`
 	Deleting   bool              `json:"deleting,omitempty"`
+}
+
+type groupRecord struct {
+	Configs map[string]string `json:"configs"`
 }
 
 func now() int64 { return time.Now().UnixMilli() }
@@ -64,7 +69,16 @@ func decodeTopic(name string, value []byte) (Topic, error) {
 func (s *Store) apply(key, value []byte) error {
 	k := string(key)
 	name, isTopic := strings.CutPrefix(k, topicKey)
+	group, isGroup := strings.CutPrefix(k, groupKey)
 	switch {
+	case isGroup && value == nil:
+		delete(s.groups, group)
+	case isGroup:
+		var r groupRecord
+		if err := json.Unmarshal(value, &r); err != nil {
+			return fmt.Errorf("%w: group %q: %w", ErrCorrupt, group, err)
+		}
+		s.groups[group] = r.Configs
 	case isTopic && value == nil:
 		delete(s.topics, name)
 	case isTopic:

@@ -1,6 +1,6 @@
 // Package meta keeps what a broker must remember about itself: its cluster id,
-// the topics with their ids, partition counts and configs, and the producer
-// ids it has given out. The truth is a commit log of its own
+// the topics with their ids, partition counts and configs, the configs of
+// groups, and the producer ids it has given out. The truth is a commit log of its own
 // (__cluster_metadata-0); it is replayed into memory when the store is opened.
 //
 // Durability: a change is answered, and visible in memory, only after its
@@ -64,6 +64,7 @@ type Store struct {
 	buf       []byte
 	clusterID string
 	topics    map[string]Topic
+	groups    map[string]map[string]string // configs by group
 	producers producerIDs
 }
 
@@ -79,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cluster metadata: %w", err)
 	}
-	s := &Store{log: log, topics: make(map[string]Topic)}
+	s := &Store{log: log, topics: make(map[string]Topic), groups: make(map[string]map[string]string)}
 	if err := s.replay(ctx); err != nil {
 		return nil, errors.Join(err, log.Close(ctx))
 	}

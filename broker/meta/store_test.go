@@ -44,11 +44,18 @@ func TestStoreSurvivesPowerCuts(t *testing.T) {
 	if err := s.DropTopic(t.Context(), "t2"); err != nil {
 		t.Fatal(err)
 	}
+	if err := errors.Join(s.PutGroupConfigs(t.Context(), "g", map[string]string{"a": "1"}), s.PutGroupConfigs(t.Context(), "h", map[string]string{"a": "2"}),
+		s.PutGroupConfigs(t.Context(), "h", nil), s.PutGroupConfigs(t.Context(), "never", nil)); err != nil {
+		t.Fatal(err)
+	}
 	want := "[{t0 [0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0] 1 map[retention.ms:0] false} {t1 [1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0] 9 map[] true}]"
 	for seed := range uint64(4) {
 		again := open(t, fs.CrashClone(seed))
 		if got := fmt.Sprint(again.Topics()); got != want {
 			t.Errorf("seed %d: %s, want %s", seed, got, want)
+		}
+		if got := fmt.Sprint(again.GroupConfigs()); got != "map[g:map[a:1]]" {
+			t.Errorf("seed %d: configs of groups %s", seed, got)
 		}
 		if again.ClusterID() != s.ClusterID() {
 			t.Errorf("seed %d: cluster id %s, was %s", seed, again.ClusterID(), s.ClusterID())
@@ -99,11 +106,13 @@ func TestApply(t *testing.T) {
 		{"topic/a", `{"id":"01","partitions":1}`, false},
 		{"topic/a", `{"id":"00000000000000000000000000000001","partitions":0}`, false},
 		{"topic/a", `no json`, false},
+		{"group/g", `{"configs":{"a":"1"}}`, true},
+		{"group/g", `no json`, false},
 		{"cluster", `{"id":""}`, false},
 		{"producer-ids", `{"next":-1}`, false},
 		{"key of a newer release", `whatever`, true},
 	} {
-		s := &Store{topics: map[string]Topic{}}
+		s := &Store{topics: map[string]Topic{}, groups: map[string]map[string]string{}}
 		if err := s.apply([]byte(c.key), []byte(c.value)); (err == nil) != c.ok || (err != nil && !errors.Is(err, ErrCorrupt)) {
 			t.Errorf("%s=%s: %v", c.key, c.value, err)
 		}

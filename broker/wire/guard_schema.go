@@ -55,6 +55,7 @@ var guardForms = []struct {
 	{31, 2, "[56 1 s 1+:1 s s 1 1 t ] t"},                                      // DeleteACLs
 	{32, 4, "[56 1 s [16 s ] t ] 1+:1 3+:1 t"},                                 // DescribeConfigs
 	{33, 2, "[56 1 s [32 s s t ] t ] 1 t"},                                     // AlterConfigs
+	{34, 2, "[48 s [48 s [4 4 ] t ] t ] t"},                                    // AlterReplicaLogDirs
 	{35, 2, "[48 s [4 4 ] t ] t"},                                              // DescribeLogDirs
 	{36, 2, "b t"},                                                             // SASLAuthenticate
 	{37, 2, "[56 s 4 [32 [4 4 ] t ] t ] 4 1 t"},                                // CreatePartitions
@@ -74,6 +75,7 @@ var guardForms = []struct {
 	{66, 0, "[16 s ] [8 8 ] 1+:8 2+:s t"},                                      // ListTransactions
 	{68, 0, "s s 4 s s 4 [16 s ] 1+:s s [48 16 [4 4 ] t ] t"},                  // ConsumerGroupHeartbeat
 	{69, 0, "[16 s ] 1 t"},                                                     // ConsumerGroupDescribe
+	{74, 0, "1+:[1 1 ] t"},                                                     // ListConfigResources
 	{75, 0, "[24 s t ] 4 ?( s 4 t ) t"},                                        // DescribeTopicPartitions
 }
 

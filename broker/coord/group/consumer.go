@@ -122,7 +122,7 @@ func (a ConsumerGroups) Heartbeat(ctx context.Context, r ConsumerHeartbeat) (Con
 	if err != nil {
 		return ConsumerAnswer{}, a.missing(r.Group, err)
 	}
-	answer.Interval = c.consumerInterval
+	answer.Interval = a.timingOf(r.Group).interval
 	return answer, c.journal.waitDurable(ctx, shard, end)
 }
 
@@ -141,7 +141,7 @@ func (g modernGroup) heartbeat(r *ConsumerHeartbeat) (ConsumerAnswer, error) {
 		return ConsumerAnswer{}, fmt.Errorf("%w: %q is not a consumer group", ErrGroupNotFound, g.id)
 	}
 	if g.consumer == nil && g.state != StateEmpty {
-		if err := g.upgrade(); err != nil {
+		if err := (mixedGroup{g}).upgrade(); err != nil {
 			return ConsumerAnswer{}, err
 		}
 	}
@@ -309,7 +309,7 @@ func (g modernGroup) remove(m *consumerMember) error {
 	if len(g.consumer.members) == 0 {
 		g.emptySince = time.Now()
 	}
-	if err := g.downgradeIfClassic("the last member of the consumer protocol has left"); err != nil || g.consumer == nil {
+	if err := (mixedGroup{g}).downgradeIfClassic("the last member of the consumer protocol has left"); err != nil || g.consumer == nil {
 		return err
 	}
 	return g.settle()

@@ -17,6 +17,10 @@ import (
 // is the leader, and a heartbeat says when to join again. This file is their
 // side of a consumer group; migrate.go turns groups of one kind into the other.
 
+// mixedGroup is a consumer group as its members of the classic protocol use it.
+// Every method wants the group's lock.
+type mixedGroup struct{ modernGroup }
+
 // classicPart is what a member of a consumer group has if it speaks the classic protocol.
 type classicPart struct {
 	session   time.Duration // whole milliseconds
@@ -66,7 +70,7 @@ func classicMetadata(m memberMetadata, r *JoinRequest) (memberMetadata, []TopicP
 
 // joinClassic makes a member that speaks the classic protocol one of a consumer
 // group, or moves it on, as a heartbeat does with the others.
-func (g modernGroup) joinClassic(r *JoinRequest) (JoinResponse, error) {
+func (g mixedGroup) joinClassic(r *JoinRequest) (JoinResponse, error) {
 	if !g.acceptsClassic(r) {
 		return JoinResponse{}, fmt.Errorf("%w: type %q does not fit consumer group %q, or none of %d protocols is known to all members",
 			ErrInconsistentGroup, r.ProtocolType, g.id, len(r.Protocols))
@@ -97,7 +101,7 @@ func (g modernGroup) joinClassic(r *JoinRequest) (JoinResponse, error) {
 }
 
 // acceptsClassic reports whether a member can be in the group together with those that speak the classic protocol already.
-func (g modernGroup) acceptsClassic(r *JoinRequest) bool {
+func (g mixedGroup) acceptsClassic(r *JoinRequest) bool {
 	if r.ProtocolType != ConsumerProtocolType || len(r.Protocols) == 0 {
 		return false
 	}
@@ -114,7 +118,7 @@ func (g modernGroup) acceptsClassic(r *JoinRequest) bool {
 // classicMember returns the member that a JoinGroup speaks for, nil if it is to
 // become one, and the id that it is to have. A static member is replaced when it
 // comes without an id, whatever protocol it spoke.
-func (g modernGroup) classicMember(r *JoinRequest) (*consumerMember, string, error) {
+func (g mixedGroup) classicMember(r *JoinRequest) (*consumerMember, string, error) {
 	members := g.consumer.members
 	if r.InstanceID == "" {
 		if r.MemberID != "" {
@@ -137,7 +141,7 @@ func (g modernGroup) classicMember(r *JoinRequest) (*consumerMember, string, err
 }
 
 // admitClassic takes over what a JoinGroup says of a member, and returns what the member says it holds.
-func (g modernGroup) admitClassic(old *consumerMember, id string, r *JoinRequest) (*consumerMember, Partitions, error) {
+func (g mixedGroup) admitClassic(old *consumerMember, id string, r *JoinRequest) (*consumerMember, Partitions, error) {
 	var was memberMetadata
 	var entries []entry
 	weight := int64(0)
@@ -181,7 +185,7 @@ func (g modernGroup) partitionsOf(list []TopicPartition) Partitions {
 }
 
 // findClassic returns the member of a consumer group that a request of the classic protocol speaks for.
-func (g modernGroup) findClassic(memberID, instanceID string, generation int32) (*consumerMember, error) {
+func (g mixedGroup) findClassic(memberID, instanceID string, generation int32) (*consumerMember, error) {
 	if instanceID != "" {
 		owner, ok := g.consumer.instances[instanceID]
 		if ok && owner != memberID {
@@ -199,7 +203,7 @@ func (g modernGroup) findClassic(memberID, instanceID string, generation int32) 
 }
 
 // syncClassic tells a member its assignment.
-func (g modernGroup) syncClassic(r *SyncRequest) (SyncResponse, error) {
+func (g mixedGroup) syncClassic(r *SyncRequest) (SyncResponse, error) {
 	m, err := g.findClassic(r.MemberID, r.InstanceID, r.Generation)
 	if err != nil {
 		return SyncResponse{}, err
@@ -219,7 +223,7 @@ func (g modernGroup) syncClassic(r *SyncRequest) (SyncResponse, error) {
 }
 
 // classicAssignment is what a member holds, in the form of the classic protocol.
-func (g modernGroup) classicAssignment(m *consumerMember) []byte {
+func (g mixedGroup) classicAssignment(m *consumerMember) []byte {
 	var list []TopicPartition
 	for _, name := range m.topics {
 		if info, ok := g.c.topics.Lookup(name); ok {
@@ -232,7 +236,7 @@ func (g modernGroup) classicAssignment(m *consumerMember) []byte {
 }
 
 // heartbeatClassic keeps a member alive and calls it back when its assignment is to change.
-func (g modernGroup) heartbeatClassic(id Identity) error {
+func (g mixedGroup) heartbeatClassic(id Identity) error {
 	m, err := g.findClassic(id.MemberID, id.InstanceID, id.Generation)
 	if err != nil {
 		return err
@@ -248,7 +252,7 @@ func (g modernGroup) heartbeatClassic(id Identity) error {
 }
 
 // callBack asks a member to join again within its rebalance timeout.
-func (g modernGroup) callBack(m *consumerMember) error {
+func (g mixedGroup) callBack(m *consumerMember) error {
 	if m.turn.timer == nil {
 		g.alarm(m, &m.turn, m.rebalanceTimeout, "not joined again within the rebalance timeout")
 	}
@@ -256,7 +260,7 @@ func (g modernGroup) callBack(m *consumerMember) error {
 }
 
 // released reports whether all that a member waits for can be had.
-func (g modernGroup) released(m *consumerMember) bool {
+func (g mixedGroup) released(m *consumerMember) bool {
 	return !m.target.overlaps(func(id topic.ID, partition int32) bool {
 		owner, held := g.consumer.owners[heldPartition{id, partition}]
 		return held && owner != m.id
@@ -268,11 +272,11 @@ func (g modernGroup) sessionTimeout(m *consumerMember) time.Duration {
 	if m.classic != nil {
 		return m.classic.session
 	}
-	return g.c.consumerSession
+	return g.c.Consumers().timingOf(g.id).session
 }
 
 // lacksModern reports whether the group has members, and all of them speak the classic protocol.
-func (g modernGroup) lacksModern() bool {
+func (g mixedGroup) lacksModern() bool {
 	for _, m := range g.consumerMembers() {
 		if m.classic == nil {
 			return false
@@ -281,6 +285,6 @@ func (g modernGroup) lacksModern() bool {
 	return len(g.consumerMembers()) > 0
 }
 
-func (g modernGroup) logMigration(what string, members int) {
+func (g mixedGroup) logMigration(what string, members int) {
 	g.c.log.Info(what, slog.String("group", g.id), slog.Int("members", members))
 }

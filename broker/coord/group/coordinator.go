@@ -39,6 +39,7 @@ type Coordinator struct {
 	consumerInterval time.Duration
 	consumerSession  time.Duration
 	migration        MigrationPolicy
+	configs          configs
 
 	topics     topicSource
 	topicsSeen atomic.Int64 // counts changes of the topics
@@ -73,6 +74,7 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Consumers().restoreConfigs(o.Topics.Metadata())
 	c.Consumers().follow(o.Topics)
 	return c, nil
 }

@@ -25,7 +25,7 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 			return err
 		}
 		if g.consumer != nil {
-			response, err := g.modern().joinClassic(&r)
+			response, err := mixedGroup{g.modern()}.joinClassic(&r)
 			shard, end = g.shard, g.appended
 			wait <- joinAnswer{response, err}
 			return nil

@@ -27,7 +27,7 @@ func (p MigrationPolicy) known() bool {
 
 // upgrade makes a consumer group of a classic one whose members stay. They hold
 // what their leader gave them; whoever waits for a rebalance is told to join again.
-func (g modernGroup) upgrade() error {
+func (g mixedGroup) upgrade() error {
 	if policy := g.c.migration; g.protocolType != ConsumerProtocolType || policy != MigrateBoth && policy != MigrateUp {
 		return fmt.Errorf("%w: %q is not a consumer group, and cannot become one while it has members", ErrGroupNotFound, g.id)
 	}
@@ -82,11 +82,11 @@ func (m *member) asRequest() *JoinRequest {
 
 // downgradeIfClassic makes a classic group of a consumer group in which nobody
 // speaks the consumer protocol any more. Its members hold what they held and rebalance.
-func (g modernGroup) downgradeIfClassic(reason string) error {
+func (g mixedGroup) downgradeIfClassic(reason string) error {
 	if policy := g.c.migration; policy != MigrateBoth && policy != MigrateDown || !g.lacksModern() {
 		return nil
 	}
-	s := g.consumer
+	s, epoch := g.consumer, g.consumer.epoch
 	var entries []entry
 	var members []*member
 	for _, id := range slices.Sorted(maps.Keys(s.members)) {
@@ -100,7 +100,7 @@ func (g modernGroup) downgradeIfClassic(reason string) error {
 	}
 	entries = append(entries, g.consumerTombstones()...)
 	entries = append(entries, groupEntry(g.id, storedGroup{
-		protocolType: ConsumerProtocolType, generation: s.epoch, protocol: members[0].protocols[0].Name, leader: members[0].id, changed: time.Now(),
+		protocolType: ConsumerProtocolType, generation: epoch, protocol: members[0].protocols[0].Name, leader: members[0].id, changed: time.Now(),
 	}))
 	left := s.members
 	if err := g.write(entries...); err != nil {
@@ -109,7 +109,7 @@ func (g modernGroup) downgradeIfClassic(reason string) error {
 	for _, m := range left {
 		m.stopTimers()
 	}
-	g.generation, g.state = s.epoch, StateStable
+	g.generation, g.state = epoch, StateStable
 	for _, m := range members {
 		g.addMember(m)
 		g.touch(m)

@@ -32,7 +32,7 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 
 func (g *anyGroup) sync(r *SyncRequest, wait chan syncAnswer) error {
 	if g.consumer != nil {
-		response, err := g.modern().syncClassic(r)
+		response, err := mixedGroup{g.modern()}.syncClassic(r)
 		wait <- syncAnswer{response, err}
 		return nil
 	}
@@ -112,7 +112,7 @@ func (g *anyGroup) stopTimerIfAllSynced() {
 func (c *Coordinator) Heartbeat(_ context.Context, id Identity) error {
 	return c.with(id.Group, false, func(g *anyGroup) error {
 		if g.consumer != nil {
-			return g.modern().heartbeatClassic(id)
+			return mixedGroup{g.modern()}.heartbeatClassic(id)
 		}
 		m, err := g.find(id.MemberID, id.InstanceID)
 		if err != nil {
