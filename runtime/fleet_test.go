@@ -195,15 +195,15 @@ func TestConflicts(t *testing.T) {
 				}
 				s := a.version("mine")
 				compiled := 0
-				a.compiler.compiled = func(wasm string) error {
+				a.onCompile(func(wasm string) error {
 					// The first compilation is for the manifest; the second one proves what was decided on.
 					if compiled++; wasm == "wasm mine" && compiled == 2 {
 						c.rival(b)
 					}
 					return nil
-				}
+				})
 				got, err := a.runtime.Deploy(t.Context(), s, DeployOptions{CreateTopics: true})
-				a.compiler.compiled = nil
+				a.onCompile(nil)
 				switch {
 				case c.text == "" && (err != nil || got.Phase != PhasePaused || got.Spec.Version != 2):
 					t.Errorf("status is %+v, %v", got, err)
@@ -240,12 +240,12 @@ func TestAProcessThatCannotRunAVersion(t *testing.T) {
 		b := a.another()
 		a.mustDeploy(a.version("1"))
 		synctest.Wait()
-		b.compiler.compiled = func(wasm string) error {
+		b.onCompile(func(wasm string) error {
 			if wasm == "wasm 2" {
 				return &module.Refusal{Reason: "not here"}
 			}
 			return nil
-		}
+		})
 		a.mustDeploy(a.version("2"))
 		wantPhases(t, phases("d", a, b), worker.PhaseRunning, worker.PhaseFailed)
 		a.feed("x")

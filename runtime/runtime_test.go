@@ -32,8 +32,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type toyCompiler struct {
 	manifest *module.Manifest
 	open     atomic.Int64
-	misused  atomic.Int64            // programs closed while guests of theirs were at work
-	compiled func(wasm string) error // called before each compilation, if set
+	misused  atomic.Int64                            // programs closed while guests of theirs were at work
+	compiled atomic.Pointer[func(wasm string) error] // called before each compilation, if set
 }
 
 type toyProgram struct {
@@ -46,8 +46,8 @@ func (c *toyCompiler) Compile(_ context.Context, wasm []byte, _ host.Limits) (pr
 	if !bytes.HasPrefix(wasm, []byte("wasm")) {
 		return nil, &module.Refusal{Reason: "not a Wasm module", Position: 0, Fix: "build it with millstream build"}
 	}
-	if c.compiled != nil {
-		if err := c.compiled(string(wasm)); err != nil {
+	if f := c.compiled.Load(); f != nil {
+		if err := (*f)(string(wasm)); err != nil {
 			return nil, err
 		}
 	}
@@ -103,6 +103,15 @@ func (b *bench) close() {
 	b.t.Helper()
 	b.ok(b.runtime.Close(context.Background()))
 	b.checkPrograms()
+}
+
+// onCompile calls f before each compilation; nil ends that.
+func (b *bench) onCompile(f func(wasm string) error) {
+	if f == nil {
+		b.compiler.compiled.Store(nil)
+		return
+	}
+	b.compiler.compiled.Store(&f)
 }
 
 func (b *bench) checkPrograms() {

@@ -398,7 +398,7 @@ func TestAStoppedDeploymentSaysWhatToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.mustDeploy(b.version("1"))
-		b.compiler.compiled = func(string) error { return errors.New("the compiler is ill") }
+		b.onCompile(func(string) error { return errors.New("the compiler is ill") })
 		if _, err := b.runtime.Resume(t.Context(), "d"); err != nil {
 			t.Errorf("resuming what runs compiles it: %v", err)
 		}
@@ -409,7 +409,7 @@ func TestAStoppedDeploymentSaysWhatToDo(t *testing.T) {
 			t.Errorf("status is %s: %s", s.Phase, s.Reason)
 		}
 		// What may go by itself is tried again.
-		b.compiler.compiled = nil
+		b.onCompile(nil)
 		time.Sleep(2 * retryInterval)
 		if s := b.status("d"); s.Phase != worker.PhaseRunning {
 			t.Errorf("status is %s: %s", s.Phase, s.Reason)
