@@ -18,8 +18,8 @@ import (
 //     that a power cut takes are written again at the next start, because of the decision, which is
 //     why nothing takes the decision's place in the journal before they are.
 //
-// A Writer is used by one goroutine at a time. After ErrFenced and
-// ErrUnknownProducer it is of no more use.
+// A Writer is used by one goroutine at a time. After ErrFenced,
+// ErrInvalidState and ErrUnknownProducer it is of no more use: its transaction was aborted.
 type Writer struct {
 	c *Coordinator
 	t *transaction
@@ -106,7 +106,10 @@ func (w *Writer) Commit(ctx context.Context) error {
 	if err := c.lockSettled(ctx, t); err != nil {
 		return err
 	}
-	_, err := t.end(w.p, true, V2)
+	done, err := t.end(w.p, true, V2)
+	if err == nil && done {
+		err = t.fenced(w.p) // somebody else has ended it in its name
+	}
 	if err == nil && t.dead {
 		err = errForgotten
 	}
