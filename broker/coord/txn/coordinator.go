@@ -33,6 +33,7 @@ type Coordinator struct {
 	log     *slog.Logger
 	topics  *topic.Topics
 	offsets Offsets
+	markers *markers
 	journal *journal
 
 	maxTimeout time.Duration
@@ -80,7 +81,7 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 		return nil, err
 	}
 	c := &Coordinator{
-		log: log, topics: o.Topics, offsets: o.Offsets, journal: j,
+		log: log, topics: o.Topics, offsets: o.Offsets, markers: &markers{o.Topics, o.Offsets}, journal: j,
 		maxTimeout: cmp.Or(o.MaxTimeout, defaultMaxTimeout),
 		expiration: cmp.Or(o.Expiration, defaultExpiration),
 		maxIDs:     cmp.Or(o.MaxIDs, defaultMaxIDs),

@@ -75,16 +75,7 @@ func (c *Coordinator) recoverOpen(ctx context.Context, part *topic.Partition, op
 	}
 	c.log.Warn("aborting a transaction that nobody can end", "topic", tp.Topic, "partition", tp.Partition,
 		"producer_id", open.ProducerID, "epoch", open.Epoch, "first_offset", open.FirstOpen)
-	return c.abortIn(ctx, part, p, record.Marker{})
-}
-
-// abortIn ends what a producer has open in a partition, durably.
-func (c *Coordinator) abortIn(ctx context.Context, part *topic.Partition, p Producer, m record.Marker) error {
-	end, err := c.appendMarker(ctx, part, p, m)
-	if err != nil {
-		return err
-	}
-	return part.WaitDurable(ctx, end)
+	return c.markers.abort(ctx, part, p, record.Marker{})
 }
 
 // startTimer aborts the transaction after its timeout; the lock is held.
@@ -167,5 +158,5 @@ func (c *Coordinator) AbortOpen(ctx context.Context, tp Partition, p Producer, c
 	case p.Epoch < epoch:
 		return fmt.Errorf("%w: producer %d has epoch %d there, not %d", producer.ErrFenced, p.ID, epoch, p.Epoch)
 	}
-	return c.abortIn(ctx, part, p, record.Marker{CoordinatorEpoch: coordinatorEpoch})
+	return c.markers.abort(ctx, part, p, record.Marker{CoordinatorEpoch: coordinatorEpoch})
 }

@@ -27,7 +27,7 @@ type Writer struct {
 }
 
 // NewWriter becomes the producer of a transactional id, as InitProducer does.
-func (c *Coordinator) NewWriter(ctx context.Context, id string, timeout time.Duration) (*Writer, error) {
+func NewWriter(ctx context.Context, c *Coordinator, id string, timeout time.Duration) (*Writer, error) {
 	p, err := c.InitProducer(ctx, id, NoProducer, timeout)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (w *Writer) Commit(ctx context.Context) error {
 	if err := c.journal.waitDurable(durable, last); err != nil {
 		return err
 	}
-	marked, err := c.mark(durable, &decided)
+	marked, err := c.markers.end(durable, &decided)
 	if err != nil {
 		c.log.Warn("transaction is not ended in all partitions yet; it is tried again", "transactional_id", t.id, "error", err)
 		c.spawn(func() { c.keepTrying(t) })

@@ -17,7 +17,7 @@ import (
 
 func (w *world) writer() *Writer {
 	w.t.Helper()
-	writer, err := w.c.NewWriter(context.Background(), id, time.Minute)
+	writer, err := NewWriter(context.Background(), w.c, id, time.Minute)
 	if err != nil {
 		w.t.Fatal(err)
 	}

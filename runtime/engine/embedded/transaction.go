@@ -32,7 +32,7 @@ func newTransaction(e *embedded, id string) *transaction {
 // and what that one left open is aborted on return.
 func (t *transaction) init(ctx context.Context) error {
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		w, err := t.txns.NewWriter(ctx, t.id, t.timeout)
+		w, err := txn.NewWriter(ctx, t.txns, t.id, t.timeout)
 		if err == nil {
 			t.writer, t.open, t.lost = w, false, false
 			return nil
