@@ -97,7 +97,7 @@ func (r *Runtime) ensureTopics(ctx context.Context, p *proposal) error {
 	return r.ensureDeadLetters(ctx, p.next)
 }
 
-// leaveTimeout bounds how long a deletion waits for other processes to leave the group.
+// leaveTimeout bounds how long a deletion or a reset waits for other processes to leave the group.
 const leaveTimeout = 10 * time.Second
 
 // Undeploy stops and forgets a deployment with its versions; its consumer group's offsets are
@@ -128,12 +128,22 @@ func (r *Runtime) Undeploy(ctx context.Context, name string) error {
 
 // forgetGroup deletes a group when the other processes that follow the catalog have left it.
 func (r *Runtime) forgetGroup(ctx context.Context, name string) error {
-	group := deploy.GroupName(name)
+	if err := r.awaitEmpty(ctx, name); err != nil {
+		return err
+	}
+	return r.engine.ForgetGroup(ctx, deploy.GroupName(name))
+}
+
+// awaitEmpty waits a while for other processes to do what is stored by now: to leave the group of a deployment that shall not run.
+func (r *reconciler) awaitEmpty(ctx context.Context, name string) error {
 	deadline := time.Now().Add(leaveTimeout)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		members, err := r.engine.Members(ctx, group)
-		if err != nil || len(members) == 0 || time.Now().After(deadline) {
-			return r.engine.ForgetGroup(ctx, group)
+		members, err := r.engine.Members(ctx, deploy.GroupName(name))
+		if err != nil {
+			return fmt.Errorf("members of deployment %q: %w", name, err)
+		}
+		if len(members) == 0 || ctx.Err() != nil || time.Now().After(deadline) {
+			return ctx.Err()
 		}
 		if !r.sleep(pause) {
 			return ErrClosed

@@ -47,8 +47,11 @@ func (r *Runtime) Plan(ctx context.Context, s deploy.Spec, o DeployOptions) (Pla
 		before := p.before
 		plan.Before = &before
 	}
-	if plan.Action == ActionNothing {
+	switch d, err := r.lookup(s.Name); {
+	case plan.Action == ActionNothing:
 		plan.After = p.before
+	case plan.Action == ActionSwap && r.launcher == nil && err == nil && !d.works():
+		plan.Action = ActionRestart // it has failed
 	}
 	return plan, prepared.discard(ctx)
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deadletter"
@@ -152,7 +155,7 @@ func (r *preparer) newWorker(ctx context.Context, p *prepared, program program, 
 		Source: deadletter.Source{Deployment: s.Name, Module: s.Module}, Limits: limits,
 		Retries: s.EffectiveRetries(), FailureLimit: s.FailureLimit, Retired: p.release.Retired,
 	}
-	group := engine.Group{Name: deploy.GroupName(s.Name), Client: "millstream-" + s.Name, Inputs: s.Inputs, Start: start}
+	group := engine.Group{Name: deploy.GroupName(s.Name), Client: clientPrefix(s.Name) + processName(), Inputs: s.Inputs, Start: start}
 	if s.Delivery == deploy.DeliveryAtLeastOnce {
 		group.Delivery = engine.AtLeastOnce
 	}
@@ -161,6 +164,24 @@ func (r *preparer) newWorker(ctx context.Context, p *prepared, program program, 
 		Stats: stats, Logs: r.logs, Logger: r.logger,
 	})
 	return err
+}
+
+// clientPrefix begins the client ids of a deployment's members; the name of the process follows.
+func clientPrefix(name string) string { return "millstream-" + name + "-" }
+
+// processName tells this process from others in group tools: host-pid, with the characters of a topic name only.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r < 0x80 && (r == '.' || r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r)) {
+			return r
+		}
+		return '_'
+	}, host)
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
 
 // setupOf is what an instance of p is told once.

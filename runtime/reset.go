@@ -59,6 +59,9 @@ func (r *Runtime) Reset(ctx context.Context, name string, o ResetOptions) ([]Off
 	for _, c := range changes {
 		offsets[c.TopicPartition] = c.To
 	}
+	if err := r.awaitEmpty(ctx, name); err != nil {
+		return nil, err
+	}
 	err = r.engine.SetOffsets(ctx, deploy.GroupName(name), offsets)
 	if errors.Is(err, engine.ErrGroupActive) {
 		return nil, fmt.Errorf("%w: its consumer group still has members, in another process or of another program: `millstream group describe %s` shows them; try again when they have left: %w", deploy.ErrActive, name, err)

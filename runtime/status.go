@@ -47,7 +47,7 @@ type Counts struct {
 type PartitionStatus struct {
 	engine.Position
 	Running bool // this process has a session for it
-	// Owner is the member that has the partition, in whatever process, as its host or client id; "" = nobody.
+	// Owner is the process that has the partition, as host-pid, or a stranger's client id; "" = nobody.
 	Owner string
 	// Rate is how many records were committed per second lately; what follows is also known only where the partition runs.
 	Rate   float64
@@ -84,7 +84,7 @@ func (r *Runtime) Status(ctx context.Context, name string) (Status, error) {
 	for _, m := range s.Members {
 		for _, tp := range m.Partitions {
 			if p, ok := s.Partitions[tp]; ok {
-				p.Owner = cmp.Or(m.Host, m.Client)
+				p.Owner = strings.TrimPrefix(m.Client, clientPrefix(name))
 				s.Partitions[tp] = p
 			}
 		}

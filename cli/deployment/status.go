@@ -1,7 +1,6 @@
 package deployment
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -153,16 +152,16 @@ func (o *statusOptions) facts(s *admin.Status) error {
 		t.Row("  assets", strings.Join(slices.Sorted(maps.Keys(s.Spec.Assets)), " "), "")
 	}
 	if n := len(s.Members); n > 1 {
-		t.Row("  workers", terminal.Count(int64(n), "member")+" in the group", elsewhere(s))
+		t.Row("  workers", terminal.Count(int64(n), "member")+" in the group", processes(s))
 	}
 	return t.Flush()
 }
 
-// elsewhere lists the members of the group that run somewhere else.
-func elsewhere(s *admin.Status) string {
+// processes lists the members of the group, in all processes.
+func processes(s *admin.Status) string {
 	var others []string
 	for _, m := range s.Members {
-		others = append(others, fmt.Sprintf("%s: %s", cmp.Or(m.Host, m.Client), terminal.Count(int64(m.Partitions), "partition")))
+		others = append(others, fmt.Sprintf("%s: %s", strings.TrimPrefix(m.Client, "millstream-"+s.Spec.Name+"-"), terminal.Count(int64(m.Partitions), "partition")))
 	}
 	return strings.Join(others, ", ")
 }

@@ -150,7 +150,7 @@ type PartitionStatus struct {
 	LogEnd    int64  `json:"log_end_offset"`
 	Lag       int64  `json:"lag_records"`
 	Running   bool   `json:"running"`         // in the process that answers
-	Owner     string `json:"owner,omitempty"` // host or client id of the group's member that has it
+	Owner     string `json:"owner,omitempty"` // the process that has it, as host-pid, or a stranger's client id
 	// Rate is records per second, in the last seconds.
 	Rate        float64    `json:"records_per_second"`
 	Records     int64      `json:"records_in"`
