@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -9,37 +10,69 @@ import (
 	"github.com/millstream-io/millstream/runtime/engine"
 )
 
-// check compares what readers of committed records see with what should be there.
+// outcome is what readers of committed records see, by partition.
+type outcome struct{ in, out, letters [][]engine.Record }
+
+// check compares what is there at the end with what should be.
 func (r *run) check() []string {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
 	wrong := slices.Clone(r.c.wrong)
-	expected, letters := r.expected()
-	got := map[string][]string{}
+	read := func(topic string) (all [][]engine.Record) {
+		for _, p := range r.c.topics[topic] {
+			records, next := p.committedRecords(0, len(p.entries), false)
+			if next < int64(len(p.entries)) {
+				wrong = append(wrong, fmt.Sprintf("a transaction of %s is open at the end, from offset %d on", topic, p.stable()))
+			}
+			all = append(all, records)
+		}
+		return all
+	}
+	o := outcome{in: read("in"), out: read("out"), letters: read("d.dlq")}
 	for _, p := range r.c.topics["out"] {
-		records, next := p.committedRecords(0, len(p.entries), false)
-		if next < int64(len(p.entries)) {
-			wrong = append(wrong, fmt.Sprintf("a transaction of out is open at the end, from offset %d on", p.stable()))
-		}
-		for _, o := range records {
-			got[string(o.Key)] = append(got[string(o.Key)], string(o.Value))
-		}
 		wrong = append(wrong, torn(p)...)
 	}
-	for k := range r.Keys {
-		key := fmt.Sprintf("k%d", k)
+	return slices.Concat(wrong, o.problems(r.Skip), r.leftovers())
+}
+
+// leftovers are guests and releases that nobody took care of.
+func (r *fleet) leftovers() (wrong []string) {
+	for _, p := range r.programs {
+		if n := p.Open.Load(); n != 0 {
+			wrong = append(wrong, fmt.Sprintf("%d guests are not closed", n))
+		}
+	}
+	if r.retired != r.releases {
+		wrong = append(wrong, fmt.Sprintf("%d releases were made, %d retired", r.releases, r.retired))
+	}
+	return wrong
+}
+
+// problems tells what is lost, repeated or out of order.
+func (o outcome) problems(skip bool) (wrong []string) {
+	expected, letters := o.expected()
+	got := map[string][]string{}
+	for _, r := range slices.Concat(o.out...) {
+		got[string(r.Key)] = append(got[string(r.Key)], string(r.Value))
+		if expected[string(r.Key)] == nil {
+			expected[string(r.Key)] = []string{}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(expected)) {
 		if d := difference(got[key], expected[key]); d != "" {
 			wrong = append(wrong, "outputs of key "+key+": "+d)
 		}
 	}
-	return append(wrong, r.checkLetters(letters)...)
+	if skip {
+		letters = map[string]string{}
+	}
+	return append(wrong, o.checkLetters(letters)...)
 }
 
 // expected lists the outputs by key, without versions, and the dead letters by source.
-func (r *run) expected() (outputs map[string][]string, letters map[string]string) {
+func (o outcome) expected() (outputs map[string][]string, letters map[string]string) {
 	outputs, letters = map[string][]string{}, map[string]string{}
-	for i, p := range r.c.topics["in"] {
-		records, _ := p.committedRecords(0, len(p.entries), false)
+	for i, records := range o.in {
 		for _, in := range records {
 			id, kind, _ := strings.Cut(string(in.Value), ":")
 			n := 1
@@ -56,9 +89,6 @@ func (r *run) expected() (outputs map[string][]string, letters map[string]string
 				outputs[string(in.Key)] = append(outputs[string(in.Key)], fmt.Sprintf("%s|%d/%d", id, j, n))
 			}
 		}
-	}
-	if r.Skip {
-		letters = map[string]string{}
 	}
 	return outputs, letters
 }
@@ -95,16 +125,13 @@ func torn(p *partition) (wrong []string) {
 	return wrong
 }
 
-func (r *run) checkLetters(want map[string]string) (wrong []string) {
-	for _, p := range r.c.topics["d.dlq"] {
-		records, _ := p.committedRecords(0, len(p.entries), false)
-		for _, letter := range records {
-			source := header(letter, deadletter.HeaderPartition) + "/" + header(letter, deadletter.HeaderOffset)
-			if value, ok := want[source]; !ok || value != string(letter.Value) {
-				wrong = append(wrong, fmt.Sprintf("dead letter %q of %s is there twice, or should not be", letter.Value, source))
-			}
-			delete(want, source)
+func (o outcome) checkLetters(want map[string]string) (wrong []string) {
+	for _, letter := range slices.Concat(o.letters...) {
+		source := header(letter, deadletter.HeaderPartition) + "/" + header(letter, deadletter.HeaderOffset)
+		if value, ok := want[source]; !ok || value != string(letter.Value) {
+			wrong = append(wrong, fmt.Sprintf("dead letter %q of %s is there twice, or should not be", letter.Value, source))
 		}
+		delete(want, source)
 	}
 	for source, value := range want {
 		wrong = append(wrong, fmt.Sprintf("dead letter %q of %s is missing", value, source))

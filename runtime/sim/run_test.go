@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -47,21 +48,20 @@ func drawOptions(r *rand.Rand) options {
 	}
 }
 
-// run is one simulation.
-type run struct {
+// fleet are the workers of one deployment, whatever log they run on.
+type fleet struct {
 	options
-	rng     *rand.Rand
 	seed    uint64
-	c       *cluster
+	rng     *rand.Rand
 	logs    *worker.Logs
 	stats   worker.Stats
 	alive   []*process
+	started int
 	reaping sync.WaitGroup
-	stream  *rand.Rand // of the traffic
 	version int64
 	latest  atomic.Int64 // the same, for the planted bug
-	nodes   uint64
-	written int // records, for their names
+	atOnce  bool         // the planted bug
+	written int          // records, for their names
 
 	mu       sync.Mutex
 	programs []*workertest.Program
@@ -74,20 +74,34 @@ type run struct {
 // process is a worker with its network.
 type process struct {
 	*worker.Worker
-	n *node
+	n *node // nil: on another log
+}
+
+// init draws the options.
+func (f *fleet) init(seed uint64) {
+	f.seed, f.rng = seed, rand.New(rand.NewPCG(seed, 1))
+	f.options, f.tries, f.version = drawOptions(f.rng), map[string]int{}, 1
+	f.latest.Store(1)
+}
+
+// run is a simulation on a cluster.
+type run struct {
+	fleet
+	c      *cluster
+	stream *rand.Rand // of the traffic
+	nodes  uint64
 }
 
 func newRun(seed uint64, b bugs) *run {
-	rng := rand.New(rand.NewPCG(seed, 1))
-	r := &run{options: drawOptions(rng), rng: rng, seed: seed, tries: map[string]int{}, version: 1}
-	r.latest.Store(1)
-	r.stream = rand.New(rand.NewPCG(seed, 2))
+	r := &run{stream: rand.New(rand.NewPCG(seed, 2))}
+	r.init(seed)
+	r.atOnce = b.swapAtOnce
 	r.c = newCluster(r.Partitions, b)
 	r.logs = worker.NewLogs(r.node(), "logs", slog.New(slog.DiscardHandler))
 	return r
 }
 
-func (r *run) tell(format string, args ...any) {
+func (r *fleet) tell(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.story = append(r.story, fmt.Sprintf("%6.2fs ", time.Since(epoch).Seconds())+fmt.Sprintf(format, args...))
@@ -101,7 +115,7 @@ func (r *run) node() *node {
 	return &node{c: r.c, faults: faults{rng: rand.New(rand.NewPCG(r.seed, 1000+r.nodes)), delay: r.Delay, lost: r.Lost, dead: make(chan struct{})}}
 }
 
-func (r *run) release(version int64) worker.Release {
+func (r *fleet) release(version int64) worker.Release {
 	p := &workertest.Program{Func: r.guest(version)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,10 +138,10 @@ func (r *run) release(version int64) worker.Release {
 }
 
 // guest puts out what the kind of the record says, with its version: v3|k1-17|0/2.
-func (r *run) guest(version int64) workertest.Func {
+func (r *fleet) guest(version int64) workertest.Func {
 	return func(c *workertest.Call) error {
 		version := version
-		if r.c.bugs.swapAtOnce {
+		if r.atOnce {
 			version = r.latest.Load()
 		}
 		id, kind, _ := strings.Cut(string(c.Record.Value), ":")
@@ -151,7 +165,7 @@ func (r *run) guest(version int64) workertest.Func {
 				return &host.Trap{Kind: host.TrapWallTime, Detail: "slow"}
 			}
 		case "large":
-			c.Emit(0, make([]byte, maxMessageBytes+1))
+			c.Emit(0, make([]byte, 5*maxMessageBytes))
 			return nil
 		case "none":
 			n = 0
@@ -173,6 +187,17 @@ var (
 	fine    = []string{"one", "one", "one", "two", "none", "flaky"}
 )
 
+// record makes the next record of the input.
+func (r *fleet) record(rng *rand.Rand) engine.Record {
+	kind := fine[rng.IntN(len(fine))]
+	if rng.Float64() < r.Poison {
+		kind = poisons[rng.IntN(len(poisons))]
+	}
+	r.written++
+	key := fmt.Sprintf("k%d", rng.IntN(r.Keys))
+	return engine.Record{Key: []byte(key), Value: fmt.Appendf(nil, "%s-%d:%s", key, r.written, kind), Timestamp: time.Now().UnixMilli()}
+}
+
 // write appends records to the input, some of them in transactions that end later, well or not.
 func (r *run) write(rng *rand.Rand, most int) (n int) {
 	r.c.mu.Lock()
@@ -193,14 +218,8 @@ func (r *run) write(rng *rand.Rand, most int) (n int) {
 	}
 	n = 1 + rng.IntN(most)
 	for range n {
-		kind := fine[rng.IntN(len(fine))]
-		if rng.Float64() < r.Poison {
-			kind = poisons[rng.IntN(len(poisons))]
-		}
-		r.written++
-		key := fmt.Sprintf("k%d", rng.IntN(r.Keys))
-		value := fmt.Sprintf("%s-%d:%s", key, r.written, kind)
-		r.c.partitionOf("in", []byte(key)).add(engine.Record{Key: []byte(key), Value: []byte(value), Timestamp: time.Now().UnixMilli()}, t)
+		record := r.record(rng)
+		r.c.partitionOf("in", record.Key).add(record, t)
 	}
 	r.c.signal()
 	return n
@@ -217,10 +236,15 @@ func (r *run) traffic() {
 	}
 }
 
-func (r *run) start(until worker.Until) *process {
+func (r *run) start(until worker.Until) {
 	n := r.node()
+	r.startOn(n, n, until)
+}
+
+// startOn starts a worker on an engine.
+func (r *fleet) startOn(e engine.Engine, n *node, until worker.Until) {
 	w, err := worker.New(context.Background(), worker.Config{
-		Engine:  n,
+		Engine:  e,
 		Group:   engine.Group{Name: "d", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartEarliest}},
 		Release: r.release(r.version), CommitInterval: r.CommitInterval, CommitBytes: r.CommitBytes, Until: until,
 		Stats: &r.stats, Logs: r.logs, Logger: slog.New(slog.DiscardHandler),
@@ -229,33 +253,37 @@ func (r *run) start(until worker.Until) *process {
 		panic(err) // no guest of this package refuses to start
 	}
 	w.Start()
-	p := &process{w, n}
-	r.alive = append(r.alive, p)
-	r.tell("start worker %d with v%d", r.nodes, r.version)
-	return p
+	r.alive = append(r.alive, &process{w, n})
+	r.started++
+	r.tell("start worker %d with v%d", r.started, r.version)
 }
 
-func (r *run) pickProcess() *process {
+func (r *fleet) pickProcess() *process {
 	if len(r.alive) == 0 {
 		return nil
 	}
 	return r.alive[r.rng.IntN(len(r.alive))]
 }
 
-func (r *run) remove(p *process) {
+func (r *fleet) remove(p *process) {
 	r.alive = slices.DeleteFunc(r.alive, func(o *process) bool { return o == p })
 }
 
 // kill ends a process at once: nothing that it does reaches the cluster any more but what is on its way.
 func (r *run) kill(p *process) {
 	close(p.n.dead)
+	r.abandon(p)
+}
+
+// abandon drops what a worker has in hand.
+func (r *fleet) abandon(p *process) {
 	r.remove(p)
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	r.reaping.Go(func() { _ = p.Stop(gone) })
 }
 
-func (r *run) stop(p *process, patience time.Duration) {
+func (r *fleet) stop(p *process, patience time.Duration) {
 	r.remove(p)
 	r.reaping.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -265,7 +293,7 @@ func (r *run) stop(p *process, patience time.Duration) {
 }
 
 // replace brings a new version to all processes, one after the other as a catalog does.
-func (r *run) replace() {
+func (r *fleet) replace() {
 	r.version++
 	r.latest.Store(r.version)
 	r.tell("replace by v%d", r.version)
@@ -274,8 +302,9 @@ func (r *run) replace() {
 		r.reaping.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
-			if err := p.Replace(ctx, release); err != nil && p.n.isDead() {
-				r.tell("replace at a dead worker: %v", err)
+			// One that has ended, or ends meanwhile, has no use for it.
+			if err := p.Replace(ctx, release); err != nil && !errors.Is(err, worker.ErrReplacing) {
+				release.Retired()
 			}
 		})
 	}
