@@ -78,12 +78,15 @@ func (c *cluster) read(topic string) []*kgo.Record {
 	return out
 }
 
-// retry runs the command as a process would.
-func (c *cluster) retry(ctx context.Context, args ...string) (string, error) {
+// retry runs the command behind its flags: the flag library has globals, so several cannot run in one process.
+func (c *cluster) retry(ctx context.Context) (string, error) {
 	var out, notes bytes.Buffer
-	env := &command.Env{In: strings.NewReader(""), Out: &out, Err: &notes, Getenv: func(string) string { return "" }}
-	app := command.NewApp(env, "", New(env))
-	err := app.Run(ctx, append([]string{"dlq", "retry", "d", "--brokers", c.brokers.Addresses}, args...))
+	o := &retryOptions{
+		env:       &command.Env{Out: &out, Err: &notes},
+		target:    target{brokers: c.brokers, deployment: "d"},
+		partition: stream.AllPartitions, offset: -1,
+	}
+	err := o.run(ctx)
 	return out.String() + notes.String(), err
 }
 
