@@ -14,6 +14,7 @@ import (
 	"github.com/millstream-io/millstream/runtime/verify/history"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // opTimeout bounds what a client waits for in one operation. An operation that
@@ -101,6 +102,10 @@ func (r *run) start(id int, m mode, random *rand.Rand, transactionalID string) (
 	opts := r.options(p.gate)
 	if m != plain {
 		opts = append(opts, kgo.TransactionalID(transactionalID), kgo.TransactionTimeout(transactionTimeout))
+	}
+	if r.old && id%2 == 1 {
+		// Transactions as they were before KIP-890: partitions and offsets are added by requests of their own.
+		opts = append(opts, kgo.MaxVersions(kversion.V3_7_0()))
 	}
 	var err error
 	if m == subscribed {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,8 +50,9 @@ func fleetStreams() []stream {
 	return []stream{{"same", anyMark}, {"fan.a", 1}, {"fan.b", 2}, {"fan.a", 3}, {"chain.1", 4}, {"chain.2", 5}, {"chain.3", 6}}
 }
 
-// createFleetTopics makes the topics that a fleet reads and writes.
-func createFleetTopics(t *testing.T, brokers string) {
+// createFleetTopics makes the topics that a fleet reads and writes, of small segments: what begins and
+// ends with a segment happens often then.
+func createFleetTopics(t *testing.T, brokers string, segmentBytes int) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 	if err != nil {
@@ -58,7 +60,7 @@ func createFleetTopics(t *testing.T, brokers string) {
 	}
 	defer client.Close()
 	within(t, 30*time.Second, "creating topics", func() error {
-		made, err := kadm.NewClient(client).CreateTopics(t.Context(), fleetPartitions, -1, nil, "in", "same", "fan.a", "fan.b", "chain.1", "chain.2", "chain.3")
+		made, err := kadm.NewClient(client).CreateTopics(t.Context(), fleetPartitions, -1, smallSegments(segmentBytes), "in", "same", "fan.a", "fan.b", "chain.1", "chain.2", "chain.3")
 		return errors.Join(err, made.Error())
 	})
 }
@@ -115,4 +117,9 @@ func (m member) deploy(ctx context.Context, adminURL, delivery string) error {
 		Name: m.name, Module: info.Digest, Inputs: []string{m.input}, Outputs: m.outputs, Start: "earliest", Delivery: delivery,
 	}})
 	return err
+}
+
+func smallSegments(bytes int) map[string]*string {
+	size := strconv.Itoa(bytes)
+	return map[string]*string{"segment.bytes": &size}
 }

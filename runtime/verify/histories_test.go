@@ -11,11 +11,16 @@ import (
 type nemesis struct {
 	name    string
 	weather weather
+	// late: requests come late, which transactions before KIP-890 do not survive on any broker.
+	late    bool
 	disturb func(ctx context.Context, random *rand.Rand, s *daemon, p *proxy) error
 }
 
 var nemeses = []nemesis{
-	{name: "kill", disturb: func(_ context.Context, random *rand.Rand, s *daemon, p *proxy) error {
+	{name: "kill", disturb: func(_ context.Context, random *rand.Rand, s *daemon, _ *proxy) error {
+		if random.IntN(5) == 0 {
+			return s.restart()
+		}
 		return s.crash(between(random, 0, 200*time.Millisecond))
 	}},
 	{name: "pause", disturb: func(ctx context.Context, random *rand.Rand, s *daemon, p *proxy) error {
@@ -25,8 +30,8 @@ var nemeses = []nemesis{
 		p.cut(random.Float64())
 		return nil
 	}},
-	{name: "late", weather: weather{delay: 0.02, delayMost: 200 * time.Millisecond, strand: 0.01, strandMost: time.Second}},
-	{name: "all", weather: weather{delay: 0.01, delayMost: 100 * time.Millisecond, strand: 0.003, strandMost: time.Second, mute: 0.002},
+	{name: "late", late: true, weather: weather{delay: 0.02, delayMost: 200 * time.Millisecond, strand: 0.01, strandMost: time.Second}},
+	{name: "all", late: true, weather: weather{delay: 0.01, delayMost: 100 * time.Millisecond, strand: 0.003, strandMost: time.Second, mute: 0.002},
 		disturb: func(ctx context.Context, random *rand.Rand, s *daemon, p *proxy) error {
 			switch random.IntN(3) {
 			case 0:
@@ -49,13 +54,16 @@ func TestHistories(t *testing.T) {
 			p := newProxy(t, seed+uint64(i), nil)
 			s := startServer(t, p)
 			r := newRun(t, seed+uint64(i), p.address())
+			r.old = !n.late
 			r.createTopics()
+			r.deployCopy(s.admin)
 			p.weather.Store(&n.weather)
 			r.under(n, s, p, *flagDuration)
 			p.weather.Store(calm)
 			if err := r.finish(40 * time.Second); err != nil {
 				t.Error(err)
 			}
+			r.ops = append(r.ops, r.derive()...)
 			result := r.check()
 			t.Logf("%d kills; %d requests delivered late, %d delayed, %d without an answer; %s",
 				s.kills, p.stranded.Load(), p.delayed.Load(), p.muted.Load(), result.Report())

@@ -50,11 +50,11 @@ func TestVerifyIsolated(t *testing.T) {
 	seed := seed(t)
 	p := newProxy(t, seed, nil)
 	s := startServer(t, p, "--isolation", "process")
-	createFleetTopics(t, p.address())
+	createFleetTopics(t, p.address(), 64<<10)
 	deployFleet(t, s.admin, deploy.DeliveryExactlyOnce)
 	kills := 0
 	v := &verification{
-		t: t, seed: seed, brokers: p.address(), times: max(10, *flagKills/5), restLow: 100 * time.Millisecond, restHigh: time.Second,
+		t: t, seed: seed, brokers: p.address(), times: max(10, *flagKills/8), restLow: 100 * time.Millisecond, restHigh: time.Second,
 		disturb: func(_ context.Context, random *rand.Rand) error {
 			if random.IntN(5) == 0 {
 				return s.crash(between(random, 0, 20*time.Millisecond))

@@ -128,6 +128,20 @@ func (d *daemon) crash(pause time.Duration) error {
 	<-d.ended
 	d.ended = nil
 	<-time.After(pause)
+	return d.startAgain()
+}
+
+// restart ends the process as an operator does and starts it anew.
+func (d *daemon) restart() error {
+	if err := d.stop(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.startAgain()
+}
+
+func (d *daemon) startAgain() error {
 	for try := 1; ; try++ {
 		err := d.start(strings.TrimPrefix(d.admin, "http://"))
 		if err == nil || try == d.tries {

@@ -32,7 +32,7 @@ const (
 var (
 	flagSeed     = flag.Uint64("verify.seed", 0, "seed of all choices; 0: a new one")
 	flagDuration = flag.Duration("verify.duration", 15*time.Second, "how long each history is recorded")
-	flagKills    = flag.Int("verify.kills", 20, "how often each verification kills")
+	flagKills    = flag.Int("verify.kills", 20, "how often TestVerifyEmbedded kills; the others do less often, as they recover more slowly")
 )
 
 // binaryPath is the path of the binary under test.

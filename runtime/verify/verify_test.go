@@ -170,14 +170,14 @@ func TestVerifyEmbedded(t *testing.T) {
 func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	p := newProxy(t, seed, nil)
 	s := startServer(t, p)
-	createFleetTopics(t, p.address())
+	createFleetTopics(t, p.address(), 64<<10)
 	deployFleet(t, s.admin, deploy.DeliveryExactlyOnce)
-	var freezes, cuts, upgrades int
+	var freezes, cuts, upgrades, restarts int
 	var upgraded atomic.Int64
 	var upgrading sync.WaitGroup
 	defer upgrading.Wait()
 	v := &verification{
-		t: t, seed: seed, brokers: p.address(), times: kills, restLow: 5 * time.Millisecond, restHigh: 400 * time.Millisecond,
+		t: t, seed: seed, brokers: p.address(), times: kills + kills/9, restLow: 5 * time.Millisecond, restHigh: 400 * time.Millisecond,
 		disturb: func(ctx context.Context, random *rand.Rand) error {
 			switch random.IntN(10) {
 			case 0:
@@ -208,6 +208,10 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 				}
 				<-time.After(between(random, 0, 300*time.Millisecond))
 			}
+			if random.IntN(10) == 0 {
+				restarts++
+				return s.restart()
+			}
 			return s.crash(between(random, 0, 20*time.Millisecond))
 		},
 	}
@@ -215,8 +219,8 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d kills, %d pauses, %d cuts, %d upgrades and rollbacks, of which %d were acknowledged (%d versions have made output); %s",
-		s.kills, freezes, cuts, upgrades, upgraded.Load(), o.versions(), o)
+	t.Logf("%d kills, %d restarts, %d pauses, %d cuts, %d upgrades and rollbacks, of which %d were acknowledged (%d versions have made output); %s",
+		s.kills, restarts, freezes, cuts, upgrades, upgraded.Load(), o.versions(), o)
 	if o.violations > 0 || o.missing != nil {
 		t.Error("nothing may be lost, twice, out of order or torn")
 	}
@@ -284,7 +288,7 @@ func TestVerifyCatches(t *testing.T) {
 				b.codec.proxy = p
 			}
 			s := startServer(t, p)
-			createFleetTopics(t, p.address())
+			createFleetTopics(t, p.address(), 64<<10)
 			deployFleet(t, s.admin, b.delivery)
 			v := &verification{
 				t: t, seed: seed + uint64(i), brokers: p.address(), times: 100, restLow: 50 * time.Millisecond, restHigh: 400 * time.Millisecond,

@@ -60,7 +60,7 @@ func TestVerifyWorkers(t *testing.T) {
 			p.weather.Store(&weather{delay: 0.002, delayMost: 100 * time.Millisecond, strand: 0.001, strandMost: 2 * time.Second, mute: 0.001})
 			cuts := 0
 			verifyWorkers(t, &verification{
-				t: t, seed: seed + uint64(i), brokers: p.address(), times: (*flagKills + servers - 1) / servers,
+				t: t, seed: seed + uint64(i), brokers: p.address(), times: max(5, *flagKills/4/servers),
 				restLow: 50 * time.Millisecond, restHigh: 2 * workerSession,
 				disturb: func(_ context.Context, random *rand.Rand) error {
 					if random.IntN(4) == 0 {
@@ -107,7 +107,7 @@ func verifyWorkers(t *testing.T, v *verification, session time.Duration) {
 	for range 2 {
 		workers = append(workers, startWorker(t, v.brokers, "--session-timeout", session.String()))
 	}
-	createFleetTopics(t, v.brokers)
+	createFleetTopics(t, v.brokers, 1<<20) // no fewer in Apache Kafka
 	deployFleet(t, workers[0].admin, deploy.DeliveryExactlyOnce)
 	freezes, also := 0, v.disturb
 	v.disturb = func(ctx context.Context, random *rand.Rand) error {

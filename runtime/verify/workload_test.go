@@ -29,10 +29,12 @@ type run struct {
 	t       *testing.T
 	seed    uint64
 	brokers string
-	topics  []string
-	keys    []string
+	topics  []string // consumed
+	keys    []string // consumed
+	targets []string // keys that clients send to
 	group   string
 	plant   plant
+	old     bool // some clients speak the protocol of Kafka 3.7
 	began   time.Time
 	values  atomic.Int64
 	closing sync.WaitGroup
@@ -54,6 +56,7 @@ func newRun(t *testing.T, seed uint64, brokers string) *run {
 			r.keys = append(r.keys, keyOf(topic, n))
 		}
 	}
+	r.targets = r.keys
 	return r
 }
 
@@ -96,7 +99,7 @@ func (r *run) recent(key string) int64 {
 
 // next picks a key, and a value that was never sent.
 func (r *run) next(random *rand.Rand) (key string, value int64) {
-	return r.keys[random.IntN(len(r.keys))], r.values.Add(1)
+	return r.targets[random.IntN(len(r.targets))], r.values.Add(1)
 }
 
 // processes of a history: assigned, subscribed and plain ones.
@@ -158,7 +161,7 @@ func (r *run) createTopics() {
 	within(r.t, 20*time.Second, "creating topics", func() error {
 		ctx, cancel := context.WithTimeout(r.t.Context(), opTimeout)
 		defer cancel()
-		made, err := kadm.NewClient(client).CreateTopics(ctx, partitionsPerTopic, -1, nil, r.topics...)
+		made, err := kadm.NewClient(client).CreateTopics(ctx, partitionsPerTopic, -1, smallSegments(16<<10), r.topics...)
 		return errors.Join(err, made.Error())
 	})
 }
@@ -186,20 +189,23 @@ func (r *run) readAll(id int, deadline time.Time) error {
 		return err
 	}
 	all := map[string]map[int32]kgo.Offset{}
-	p.client.RemoveConsumePartitions(map[string][]int32{r.topics[0]: {0, 1}, r.topics[1]: {0, 1}})
+	some := map[string][]int32{}
 	for _, key := range r.keys {
 		topic, n := partitionOf(key)
+		some[topic] = append(some[topic], n)
 		if all[topic] == nil {
 			all[topic] = map[int32]kgo.Offset{}
 		}
 		all[topic][n] = kgo.NewOffset().At(0)
 	}
+	p.client.RemoveConsumePartitions(some)
 	p.client.AddConsumePartitions(all)
 	r.record(history.Op{Process: id, Kind: history.Assign, Outcome: history.OK}) // of nothing: positions begin anew
 	r.record(history.Op{Process: id, Kind: history.Assign, Outcome: history.OK, Keys: r.keys})
-	for len(ends) > 0 {
+	sources, copies := 0, 0
+	for len(ends) > 0 || (r.copies() && copies < sources) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the final polls did not come to %v", ends)
+			return fmt.Errorf("the final polls did not come to %v, and to %d copies of %d records", ends, copies, sources)
 		}
 		op := history.Op{Process: id, Kind: history.Poll, Outcome: history.OK, Invoked: r.now()}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -211,6 +217,11 @@ func (r *run) readAll(id int, deadline time.Time) error {
 		op.Steps = []history.Step{step}
 		r.record(op)
 		for key, records := range step.Polled {
+			if key == copyKey {
+				copies += len(records)
+			} else {
+				sources += len(records)
+			}
 			if records[len(records)-1].Offset >= ends[key] {
 				delete(ends, key)
 			}
