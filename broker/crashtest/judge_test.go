@@ -60,6 +60,9 @@ func (e *expectation) judge(ctx context.Context, disk volume) (err error) {
 	if err := e.judgeTransactions(ctx, b); err != nil {
 		return err
 	}
+	if err := e.judgeMembers(ctx, b); err != nil {
+		return err
+	}
 	id, err := b.Topics().Metadata().NewProducerID(ctx)
 	if err != nil {
 		return fmt.Errorf("producer id: %w", err)
@@ -156,7 +159,11 @@ func (e *expectation) judgeOffsets(ctx context.Context, b *broker.Broker) error 
 			maybe[k] = map[int64]bool{}
 			last[k] = -1
 		}
-		if c.done <= e.acks {
+		sure, possible := c.txn.committed(e.at, e.acks)
+		if !possible {
+			continue
+		}
+		if sure && c.done <= e.acks {
 			last[k] = c.offset
 			clear(maybe[k])
 		}
@@ -291,7 +298,10 @@ func (l *logExpectation) compare(p *topic.Partition) error {
 		case r.offset != next && !l.life.compact:
 			return fmt.Errorf("offset %d follows, want %d", r.offset, next)
 		}
-		seen[r.id], newest[r.key] = r.offset, r.offset
+		seen[r.id] = r.offset
+		if !m.hidden {
+			newest[r.key] = r.offset
+		}
 		next = r.offset + 1
 	}
 	if next != bounds.LogEnd && !l.life.compact {
@@ -303,17 +313,20 @@ func (l *logExpectation) compare(p *topic.Partition) error {
 // complete checks that every acknowledged message is there, or was replaced by a later one of its key.
 func (l *logExpectation) complete(logStart int64, seen, newest map[string]int64) error {
 	for id, m := range l.messages {
-		if _, there := seen[id]; !m.acked || m.offset < logStart {
+		if _, there := seen[id]; !m.acked || m.offset < logStart || m.hidden && l.life.compact {
 			continue
 		} else if !there {
-			last := l.lastKey[m.key]
-			replaced := l.life.compact && (last.offset > m.offset || newest[m.key] > m.offset || last.tombstone)
-			if !replaced {
+			replaced := newest[m.key] > m.offset
+			if last := l.lastKey[m.key]; last != nil {
+				replaced = replaced || last.offset > m.offset || last.tombstone
+			}
+			// What a transaction in doubt has written may go with its abort.
+			if !l.life.compact || !replaced && m.sure {
 				return fmt.Errorf("%s, acknowledged at offset %d, is lost", id, m.offset)
 			}
 			continue
 		}
-		if last := l.lastKey[m.key]; l.life.compact && last.tombstone && last.offset > m.offset && newest[m.key] < last.offset {
+		if last := l.lastKey[m.key]; l.life.compact && last != nil && last.tombstone && last.offset > m.offset && newest[m.key] < last.offset {
 			return fmt.Errorf("%s at offset %d is there again: the tombstone of its key at offset %d is gone", id, m.offset, last.offset)
 		}
 	}
@@ -358,7 +371,7 @@ func (l *logExpectation) goOn(ctx context.Context, p *topic.Partition) error {
 	for id, m := range l.messages {
 		after.messages[id] = m
 	}
-	after.messages[fresh.id] = &expected{message: fresh, acked: true}
+	after.messages[fresh.id] = &expected{message: fresh, acked: true, sure: true}
 	after.lastKey = map[string]*expected{fresh.key: after.messages[fresh.id]}
 	for key, m := range l.lastKey {
 		after.lastKey[key] = m

@@ -37,6 +37,16 @@ type attempt struct {
 type transaction struct {
 	ending, ended int
 	commit        bool
+	offsets       []*commit // of groups
+}
+
+// committed says whether a transaction was (sure) or may have been committed at
+// a moment, where acknowledgements count up to another. No transaction is a committed one.
+func (x *transaction) committed(at, acks int) (sure, maybe bool) {
+	if x == nil {
+		return true, true
+	}
+	return x.commit && x.ended <= acks, x.commit && x.ending <= at
 }
 
 const never = 1 << 60
@@ -67,6 +77,7 @@ type commit struct {
 	group       string
 	tp          group.TopicPartition
 	offset      int64
+	txn         *transaction // that it is part of, or nil
 }
 
 // start is a log start: while it is moved (begun to done) it lies between the one before and to.
@@ -90,6 +101,7 @@ type oracle struct {
 	starts    []*start
 	ids       []issued
 	txns      []*transaction
+	beats     []*beat
 }
 
 // issued is a producer id that was given out.
@@ -210,7 +222,7 @@ type expectation struct {
 type logExpectation struct {
 	life     *life
 	messages map[string]*expected
-	lastKey  map[string]*expected // the acknowledged message with the largest offset of each key
+	lastKey  map[string]*expected // the acknowledged and committed message with the largest offset of each key
 	end      int64                // behind the last acknowledged message
 	floor    int64                // the log starts here at the earliest
 	ceiling  int64                // and here at the latest; -1: at the end
@@ -222,6 +234,8 @@ type expected struct {
 	message
 	acked   bool
 	attempt *attempt
+	hidden  bool // it is part of a transaction that cannot have been committed
+	sure    bool // it is part of none, or of one that was committed
 }
 
 // expect returns what holds after so many changes; early moves acknowledgements ahead of their time.
@@ -265,13 +279,17 @@ func (e *expectation) log(p place) *logExpectation {
 func (e *expectation) addAttempt(a *attempt) {
 	l := e.log(a.place)
 	acked := a.acked <= e.acks
+	sure, maybe := a.txn.committed(e.at, e.acks)
 	for _, m := range a.messages {
-		x := &expected{message: m, acked: acked, attempt: a}
+		x := &expected{message: m, acked: acked, attempt: a, hidden: !maybe, sure: sure}
 		l.messages[m.id] = x
 		if !acked {
 			continue
 		}
 		l.end = max(l.end, m.offset+1)
+		if !sure {
+			continue
+		}
 		if last := l.lastKey[m.key]; last == nil || last.offset < m.offset {
 			l.lastKey[m.key] = x
 		}

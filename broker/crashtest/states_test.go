@@ -173,16 +173,25 @@ func TestCrashStates(t *testing.T) {
 		}
 	}
 	t.Logf("%d states after %d changes of the disk, workload seeds from %d, %+v: nothing lost", total, moments, *seedFlag, did)
-	if did.Segments == 0 || did.Compacted == 0 || did.Dropped == 0 || did.Deleted == 0 || did.Transactions == 0 {
+	if did.Segments == 0 || did.Compacted == 0 || did.Dropped == 0 || did.Deleted == 0 || did.Transactions == 0 || did.CompactedTransactions == 0 || did.Offsets == 0 || did.Heartbeats == 0 {
 		t.Errorf("the workload has left something out: %+v", did)
 	}
 }
 
 // coverage counts what a workload did to the disk.
-type coverage struct{ Segments, Compacted, Dropped, Deleted, Transactions int }
+type coverage struct{ Segments, Compacted, Dropped, Deleted, Transactions, CompactedTransactions, Offsets, Heartbeats int }
 
 func (c *coverage) add(changes []vfs.Change, o *oracle) {
 	c.Transactions += len(o.txns)
+	c.Heartbeats += len(o.beats)
+	for _, x := range o.txns {
+		c.Offsets += len(x.offsets)
+	}
+	for _, a := range o.attempts {
+		if a.txn != nil && o.lives[a.place.life].compact {
+			c.CompactedTransactions++
+		}
+	}
 	for _, x := range changes {
 		switch {
 		case x.Kind == vfs.OpCreate && strings.HasSuffix(x.Path, ".log"):

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millstream-io/millstream/broker"
+	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
@@ -33,11 +35,19 @@ func (w *world) transact() error {
 	done := map[place]bool{}
 	for range 1 + w.rng.IntN(3) {
 		at := w.anyPlace()
-		if at.topic == "" || done[at] || w.oracle.lives[at.life].compact {
+		if w.rng.IntN(2) == 0 {
+			at = w.compactPlace()
+		}
+		if at.topic == "" || done[at] {
 			continue
 		}
 		done[at] = true
 		if err := w.writeWithin(x, p, at); err != nil {
+			return w.goOn(err)
+		}
+	}
+	if len(done) > 0 && w.rng.IntN(2) == 0 {
+		if err := w.commitWithin(x, p); err != nil {
 			return w.goOn(err)
 		}
 	}
@@ -55,6 +65,9 @@ func (w *world) transact() error {
 		return w.goOn(err)
 	}
 	w.oracle.mark(func(now int) { x.ended = now })
+	for _, c := range x.offsets {
+		w.oracle.committed(c)
+	}
 	w.fence = next
 	return nil
 }
@@ -88,6 +101,33 @@ func (w *world) writeWithin(x *transaction, p txn.Producer, at place) error {
 	return nil
 }
 
+// commitWithin makes offsets of a group part of a transaction.
+func (w *world) commitWithin(x *transaction, p txn.Producer) error {
+	name := fmt.Sprint("group", w.rng.IntN(3))
+	ticket, err := w.b.Transactions().AddOffsets(transactionalID, p, txn.V2, name)
+	if err != nil {
+		return err
+	}
+	offsets := map[group.TopicPartition]group.Offset{}
+	for partition := range int32(1 + w.rng.IntN(2)) {
+		tp := group.TopicPartition{Topic: "plain", Partition: partition}
+		w.groups[tp] += int64(1 + w.rng.IntN(9))
+		offsets[tp] = group.Offset{Offset: w.groups[tp], LeaderEpoch: -1}
+		c := w.oracle.committing(name, tp, w.groups[tp])
+		c.txn = x
+		x.offsets = append(x.offsets, c)
+	}
+	var wait func(context.Context) error
+	err = w.b.Transactions().WithinOffsets(transactionalID, p, name, func() (err error) {
+		wait, err = w.b.Groups().CommitInTransaction(group.Identity{Group: name, Generation: -1}, p.ID, p.Epoch, offsets)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(wait(w.ctx), ticket.Durable(w.ctx))
+}
+
 // judgeTransactions looks with the eyes of a reader of committed records:
 // what was committed is seen, nothing else is, and no transaction in part.
 func (e *expectation) judgeTransactions(ctx context.Context, b *broker.Broker) error {
@@ -102,7 +142,6 @@ func (e *expectation) judgeTransactions(ctx context.Context, b *broker.Broker) e
 		}
 		<-time.After(time.Millisecond) // by the clock of today the transaction of the workload is over; it is being aborted
 	}
-	type tally struct{ seen, all int }
 	tallies := map[*transaction]*tally{}
 	for at, l := range e.logs {
 		if !e.alive(b, l.life) {
@@ -113,45 +152,97 @@ func (e *expectation) judgeTransactions(ctx context.Context, b *broker.Broker) e
 			continue // judged before
 		}
 		visible, err := committed(p)
+		if err == nil {
+			err = l.judgeVisible(visible, p.Offsets().LogStart, tallies)
+		}
 		if err != nil {
 			return fmt.Errorf("%s-%d: %w", at.topic, at.partition, err)
 		}
-		for id, m := range l.messages {
-			if m.attempt == nil || !m.acked || m.offset < p.Offsets().LogStart || l.life.compact {
-				continue
-			}
-			x := m.attempt.txn
-			if x == nil {
-				if !visible[id] {
-					return fmt.Errorf("%s-%d: %s, of no transaction, cannot be seen by readers of committed records", at.topic, at.partition, id)
-				}
-				continue
-			}
-			if tallies[x] == nil {
-				tallies[x] = &tally{}
-			}
-			tallies[x].all++
-			if visible[id] {
-				tallies[x].seen++
-			}
-		}
+	}
+	if err := e.tallyOffsets(ctx, b, tallies); err != nil {
+		return err
 	}
 	for x, n := range tallies {
-		switch commit := x.commit && x.ending <= e.at; {
-		case n.seen > 0 && !commit:
+		switch sure, maybe := x.committed(e.at, e.acks); {
+		case n.seen > 0 && !maybe:
 			return fmt.Errorf("%d records of a transaction that was not committed can be seen", n.seen)
-		case n.seen < n.all && commit && x.ended <= e.acks:
+		case n.seen < n.all && sure:
 			return fmt.Errorf("%d of %d records of a committed transaction cannot be seen", n.all-n.seen, n.all)
 		case n.seen > 0 && n.seen < n.all:
-			return fmt.Errorf("a transaction is torn: %d of %d records can be seen", n.seen, n.all)
+			return fmt.Errorf("a transaction is torn: %d of %d records and offsets can be seen", n.seen, n.all)
 		}
 	}
 	return nil
 }
 
-// committed returns the ids that a reader of committed records sees.
-func committed(p *topic.Partition) (map[string]bool, error) {
-	bounds, visible := p.Offsets(), map[string]bool{}
+// tally counts what of a transaction can be seen, and how much there is.
+type tally struct{ seen, all int }
+
+func count(tallies map[*transaction]*tally, x *transaction, seen bool) {
+	if tallies[x] == nil {
+		tallies[x] = &tally{}
+	}
+	tallies[x].all++
+	if seen {
+		tallies[x].seen++
+	}
+}
+
+// judgeVisible looks at the records of one log that readers of committed records see.
+func (l *logExpectation) judgeVisible(visible map[string]int64, logStart int64, tallies map[*transaction]*tally) error {
+	newest := map[string]int64{}
+	for id, offset := range visible {
+		if m := l.messages[id]; m != nil {
+			newest[m.key] = max(newest[m.key], offset)
+		}
+	}
+	for id, m := range l.messages {
+		_, seen := visible[id]
+		switch {
+		case m.attempt == nil || !m.acked || m.offset < logStart:
+		case m.attempt.txn == nil && !l.life.compact && !seen:
+			return fmt.Errorf("%s, of no transaction, cannot be seen by readers of committed records", id)
+		case m.attempt.txn != nil && (seen || !l.life.compact): // what cannot be seen may have been replaced
+			count(tallies, m.attempt.txn, seen)
+		}
+	}
+	if !l.life.compact {
+		return nil
+	}
+	for key, m := range l.lastKey {
+		at, seen := newest[key]
+		if m.attempt != nil && m.offset >= logStart && !m.tombstone && (!seen || at < m.offset) {
+			return fmt.Errorf("%s, the last of its key, cannot be seen by readers of committed records", m.id)
+		}
+	}
+	return nil
+}
+
+// tallyOffsets counts the offsets of transactions in doubt, unless others may have replaced them.
+func (e *expectation) tallyOffsets(ctx context.Context, b *broker.Broker, tallies map[*transaction]*tally) error {
+	for i, c := range e.commits {
+		if sure, maybe := c.txn.committed(e.at, e.acks); c.txn == nil || sure || !maybe || c.begun > e.at {
+			continue
+		}
+		replaced := slices.ContainsFunc(e.commits[i+1:], func(later *commit) bool {
+			return later.begun <= e.at && later.group == c.group && later.tp == c.tp
+		})
+		if replaced {
+			continue
+		}
+		found, err := b.Groups().Offsets(ctx, c.group, []group.TopicPartition{c.tp})
+		if err != nil {
+			return err
+		}
+		got, ok := found[c.tp]
+		count(tallies, c.txn, ok && got.Offset == c.offset)
+	}
+	return nil
+}
+
+// committed returns the ids that a reader of committed records sees, and where.
+func committed(p *topic.Partition) (map[string]int64, error) {
+	bounds, visible := p.Offsets(), map[string]int64{}
 	var buf, scratch []byte
 	for at := bounds.LogStart; at < bounds.LastStable; {
 		var err error
@@ -177,7 +268,7 @@ func committed(p *topic.Partition) (map[string]bool, error) {
 			}
 			scratch = grown
 			for r := (record.Record{}); !hidden && it.Next(&r); {
-				visible[messageID(&r)] = true
+				visible[messageID(&r)] = r.Offset
 			}
 			at, rest = h.LastOffset()+1, rest[h.Size():]
 		}

@@ -42,6 +42,8 @@ type world struct {
 	doubt     map[place]*attempt
 	groups    map[group.TopicPartition]int64
 	fence     txn.Producer // of the transactional id; zero: not initialized
+	readers   []*reader    // members of the group whose assignments the broker makes
+	members   int          // that there have been
 	broken    error        // a promise that was seen broken while the broker ran
 }
 
@@ -137,7 +139,7 @@ func (w *world) run(steps int) error {
 }
 
 func (w *world) step() error {
-	switch w.rng.IntN(29) {
+	switch w.rng.IntN(33) {
 	case 0, 1, 2, 3, 4:
 		return w.produce(w.anyPlace(), false)
 	case 5, 6, 7, 8, 9:
@@ -160,6 +162,8 @@ func (w *world) step() error {
 		return w.clean()
 	case 22:
 		return w.restart()
+	case 29, 30, 31, 32:
+		return w.beats()
 	default:
 		return w.crash()
 	}
@@ -216,6 +220,16 @@ func (w *world) anyPlace() place {
 		}
 	}
 	return place{l.topic, l.number, int32(w.rng.IntN(max(n, 1)))}
+}
+
+// compactPlace is the partition of the compacted topic.
+func (w *world) compactPlace() place {
+	for _, l := range w.lives {
+		if l.compact {
+			return place{l.topic, l.number, 0}
+		}
+	}
+	return place{}
 }
 
 // messages makes up to four records.
@@ -409,6 +423,9 @@ func (w *world) configure() error {
 
 // clean lets a round of retention and compaction pass. Retention may move the start of every log.
 func (w *world) clean() error {
+	if err := w.beatAll(); err != nil {
+		return err
+	}
 	moving := map[*start]*topic.Partition{}
 	for _, l := range w.lives {
 		for i := range l.partitions[len(l.partitions)-1].count {
