@@ -143,10 +143,10 @@ func (l *log) uncommitted(tb testing.TB, name string, partition int32) (records 
 		if err != nil {
 			tb.Fatal(err)
 		}
-		for i := range f.records {
-			records = append(records, viewOf(&f.records[i]))
+		for i := range f.Len() {
+			records = append(records, f.Record(i))
 		}
-		at = f.next
+		at = f.next()
 	}
 	return records
 }

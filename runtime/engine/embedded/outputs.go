@@ -11,6 +11,7 @@ import (
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/runtime/engine/batch"
 	"github.com/millstream-io/millstream/sdk/abi"
 )
 
@@ -180,7 +181,7 @@ func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp 
 	}
 	index := int(o.inputPartition) % len(t.partitions)
 	if key != nil {
-		index = partitionOf(key, len(t.partitions))
+		index = batch.PartitionOf(key, len(t.partitions))
 	}
 	return o.build(ctx, t, t.partitions[index], timestamp, key, value, headerCount, bytes)
 }

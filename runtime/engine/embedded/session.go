@@ -161,7 +161,7 @@ func (s *session) read(maxBytes int) (found bool, err error) {
 		if err := s.fetch.load(s.position, maxBytes); err != nil {
 			return false, explain(fmt.Errorf("read %s-%d: %w", s.tp.Topic, s.tp.Partition, err))
 		}
-		s.position = s.fetch.next
+		s.position = s.fetch.next()
 		if s.fetch.Len() > 0 {
 			return true, nil
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
 	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/runtime/engine/batch"
 	"github.com/millstream-io/millstream/sdk/abi"
 )
 
@@ -46,7 +47,7 @@ func oneSession(t *testing.T, fs vfs.FS, delivery engine.Delivery) (*log, engine
 // keyFor finds a key that goes to a partition of two.
 func keyFor(partition int) []byte {
 	for i := 0; ; i++ {
-		if key := fmt.Append(nil, "k", i); partitionOf(key, 2) == partition {
+		if key := fmt.Append(nil, "k", i); batch.PartitionOf(key, 2) == partition {
 			return key
 		}
 	}
@@ -261,8 +262,8 @@ func TestEmptyBatch(t *testing.T) {
 	var b record.Builder
 	b.ResetFrom(nil, record.Header{Magic: 2, BaseOffset: 5, LastOffsetDelta: 4, ProducerID: -1})
 	f := fetch{raw: b.Finish()}
-	if err := f.load(5, 1<<20); err != nil || f.Len() != 0 || f.next != 10 {
-		t.Errorf("%d records, next offset %d, %v", f.Len(), f.next, err)
+	if err := f.load(5, 1<<20); err != nil || f.Len() != 0 || f.next() != 10 {
+		t.Errorf("%d records, next offset %d, %v", f.Len(), f.next(), err)
 	}
 }
 

@@ -218,16 +218,16 @@ func (s *scanner) scan(ctx context.Context, p *topic.Partition, position, end in
 	if err := s.fetch.load(position, scanBytes); err != nil {
 		return position, explain(fmt.Errorf("read %s-%d: %w", p.Topic(), p.Index(), err))
 	}
-	for i := range s.fetch.records {
-		r := &s.fetch.records[i]
+	for i := range s.fetch.Len() {
+		r := s.fetch.Record(i)
 		if r.Offset >= end {
 			return end, nil
 		}
-		if err := f(p.Index(), viewOf(r)); err != nil {
+		if err := f(p.Index(), r); err != nil {
 			return r.Offset, err
 		}
 	}
-	return s.fetch.next, nil
+	return s.fetch.next(), nil
 }
 
 // Lag implements engine.Engine.
