@@ -153,29 +153,31 @@ func (r *releases) behind(next *release) (n int, changed <-chan struct{}) {
 	return n, r.changed
 }
 
-// adopt notes that p uses the current release from now on, instead of the one before.
+// adopt notes that p uses the current release from now on, and no guest of the one before any more.
 func (r *releases) adopt(p *partition) (now *release) {
 	r.mu.Lock()
 	before := p.uses
 	now = r.current
 	now.users++
+	r.mu.Unlock()
+	if before != nil {
+		r.drop(before) // ahead of the news, so that Replace returns behind Retired
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	p.uses = now
 	r.partitions[p] = true
 	r.signal()
-	r.mu.Unlock()
-	if before != nil {
-		r.drop(before)
-	}
 	return now
 }
 
 // abandon notes that p uses no release any more.
 func (r *releases) abandon(p *partition) {
+	r.drop(p.uses)
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	delete(r.partitions, p)
 	r.signal()
-	r.mu.Unlock()
-	r.drop(p.uses)
 }
 
 // signal tells those who wait in Replace; r.mu is held.

@@ -128,9 +128,8 @@ func TestAReleaseEndsTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1, workertest.Upper)
 		b.ok(b.log.EnsureTopic(t.Context(), "elsewhere", 1, nil))
-		full := true
 		b.log.SetFault(func(op, _ string) error {
-			if op == "commit" && full {
+			if op == "commit" {
 				return fmt.Errorf("%w: no space left on device", engine.ErrStorage)
 			}
 			return nil
@@ -138,7 +137,7 @@ func TestAReleaseEndsTrouble(t *testing.T) {
 		b.log.AppendTo("in", 0, "a")
 		w := b.start()
 		time.Sleep(10 * time.Minute)
-		full = false
+		b.log.SetFault(nil)
 		started, r := time.Now(), b.next(labelled("2", 0), nil)
 		r.Outputs = []string{"elsewhere"}
 		b.ok(w.Replace(t.Context(), r))

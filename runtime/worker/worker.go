@@ -4,17 +4,26 @@
 //
 //	poll → guest → produce → commit
 //
+// Exactly once, a partition's outputs, dead letters and input offset are committed in one
+// transaction. It ends as soon as there is nothing more to read, so that a lone record is visible at once; while
+// there is more it goes on over fetches and calls, for a tenth of a second or 16 MiB of outputs,
+// so that a busy partition pays for few commits. At least once, each fetch is committed, its offset after its outputs.
+//
 // Order: the outputs of a partition are produced in the order of its inputs.
-// Durability: an input offset is committed behind the outputs of all records
+// Durability: an input offset is committed with or behind the outputs of all records
 // before it, never ahead of them.
 //
 // A record that its guest rejects or traps on fails alone: a batch with a trap is
-// narrowed down by halves, each with a fresh instance, until the record
-// that traps stands alone; it gets the error policy and the rest goes on in
-// order. When the log refuses writes the worker waits and tries again.
+// narrowed down, part by part, each with a fresh instance, until the record
+// that traps stands alone; it is tried again a few times, then it gets the error policy and the rest goes on in
+// order. When too many fail, the deployment stops and says so. When the log refuses writes the worker waits and tries again.
+//
+// A new version of the deployment takes over from partition to partition between two
+// transactions (Replace); nothing is read twice for it and the group notices nothing. A bounded
+// run (Until) ends by itself when the whole group has got there.
 //
 // Memory is bounded by the number of assigned partitions times the guest's
-// memory limit and one fetch. Nothing is allocated per record. A Worker is safe for
+// memory limit, one fetch and what the engine keeps of a transaction. Nothing is allocated per record. A Worker is safe for
 // concurrent use.
 package worker
 
