@@ -215,7 +215,7 @@ func (r *reconciler) upgrade(ctx context.Context, d *deployment, s deploy.Spec, 
 		r.logger.Warn("deployment cannot be swapped, it is restarted", "deployment", d.name, "version", s.Version, "error", err)
 		return r.restart(ctx, d, s, nil)
 	}
-	r.event(d.name, slog.LevelInfo, fmt.Sprintf("version %d runs", s.Version))
+	r.event(d.name, slog.LevelInfo, fmt.Sprintf("version %d runs in %s", s.Version, processName()))
 	return nil
 }
 

@@ -27,6 +27,7 @@ type Status struct {
 	Partitions map[engine.TopicPartition]PartitionStatus
 	Members    []engine.GroupMember // of the consumer group, in all processes
 	Replacing  int                  // partitions of this process that have not changed over to the newest version yet
+	Hints      []string             // what to look at although it runs, with the command for it
 	Unchanged  bool                 // Deploy: all was as asked for already
 }
 
@@ -89,7 +90,41 @@ func (r *Runtime) Status(ctx context.Context, name string) (Status, error) {
 			}
 		}
 	}
+	s.Hints = hints(s)
 	return s, nil
+}
+
+// hints tells what deserves a look although the deployment runs.
+func hints(s Status) []string {
+	name := s.Spec.Name
+	var list []string
+	hint := func(when bool, format string, args ...any) {
+		if when {
+			list = append(list, fmt.Sprintf(format, args...))
+		}
+	}
+	orphans, behind := 0, int64(0)
+	for _, p := range s.Partitions {
+		if p.Owner == "" {
+			orphans++
+			behind += p.Lag(s.Spec)
+		}
+	}
+	hint(s.Spec.State == deploy.Running && s.Phase != worker.PhaseStarting && orphans > 0,
+		"nobody works on %d of %s, with a lag of %d: the group is being dealt out anew, or `millstream group describe %s` tells why", orphans, things(int64(len(s.Partitions)), "partition"), behind, name)
+	hint(s.Replacing > 0, "%s still to change over to version %d, at the end of a transaction", things(int64(s.Replacing), "partition"), s.Spec.Version)
+	hint(s.DeadLetters > 0, "failed and put into %[2]s: %[1]s; `millstream dlq list %[3]s` shows why", things(s.DeadLetters, "record"), deploy.DeadLetterTopic(name), name)
+	hint(s.Skipped > 0, "failed and dropped, as the error policy says: %s; with --on-error dead-letter they would be kept", things(s.Skipped, "record"))
+	hint(s.Traps > 0, "calls of the module that were stopped: %d; `millstream logs %s --level warn` tells where", s.Traps, name)
+	hint(s.Aborts > 0, "dropped, and their records read again: %s", things(s.Aborts, "transaction"))
+	return list
+}
+
+func things(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // List tells how all deployments do, by name. An engine that cannot tell the

@@ -418,6 +418,30 @@ func TestAStoppedDeploymentSaysWhatToDo(t *testing.T) {
 	})
 }
 
+// TestHints: a deployment that runs, and what still deserves a look.
+func TestHints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		s := b.mustDeploy(b.version("1"))
+		synctest.Wait()
+		if s = b.status("d"); len(s.Hints) != 0 {
+			t.Errorf("hints about nothing: %q", s.Hints)
+		}
+		d, err := b.runtime.lookup("d")
+		b.ok(err)
+		d.stats.DeadLetters.Add(3)
+		d.stats.Traps.Add(1)
+		b.log.Expel("d")
+		hints := strings.Join(b.status("d").Hints, "\n")
+		for _, want := range []string{"nobody works on 1 of 1 partition,", "failed and put into d.dlq: 3 records; `millstream dlq list d`", "stopped: 1; `millstream logs d"} {
+			if !strings.Contains(hints, want) {
+				t.Errorf("hints have no %q: %s", want, hints)
+			}
+		}
+		b.close()
+	})
+}
+
 // TestRates are of the last seconds, of what is committed.
 func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -53,6 +53,9 @@ func (o *statusOptions) run(ctx context.Context) error {
 	if s.Reason != "" {
 		o.env.Printf("  %s\n", s.Reason)
 	}
+	for _, hint := range s.Hints {
+		o.env.Printf("  %s\n", hint)
+	}
 	o.env.Printf("\n")
 	if err := o.facts(s); err != nil {
 		return err
@@ -119,7 +122,11 @@ func (o *statusOptions) facts(s *admin.Status) error {
 	now := time.Now()
 	t := terminal.NewTable(o.env.Out)
 	t.Row("  module", moduleOf(s), shortDigest(s.Spec.Module))
-	t.Row("  records", fmt.Sprintf("%d in, %d out, %d rejected", s.Records, s.Outputs, s.Rejected), fmt.Sprintf("lag %d, %s", s.Lag, perSecond(s.Rate)))
+	counted := fmt.Sprintf("%d in, %d out, %d rejected", s.Records, s.Outputs, s.Rejected)
+	if len(s.Members) > 1 {
+		counted += " here"
+	}
+	t.Row("  records", counted, fmt.Sprintf("lag %d, %s", s.Lag, perSecond(s.Rate)))
 	version := "deployed " + terminal.Age(s.Spec.DeployedAt(), now) + " ago"
 	if s.Spec.By != "" {
 		version += " by " + s.Spec.By

@@ -135,6 +135,8 @@ type Status struct {
 	Partitions  []PartitionStatus `json:"partitions,omitempty"`
 	// Members of the consumer group, in all processes; only for one deployment, not in a list.
 	Members []Member `json:"members,omitempty"`
+	// Hints are sentences about what deserves a look although it runs, with the command for it; as Members.
+	Hints []string `json:"hints,omitempty"`
 	// Replacing is how many partitions of this process have not changed over to the newest version yet.
 	Replacing int `json:"partitions_replacing,omitempty"`
 	// Unchanged says of a deploy that it was all as asked for already.
