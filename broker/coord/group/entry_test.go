@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -61,6 +62,18 @@ func TestForeignEntries(t *testing.T) {
 	}
 }
 
+// allocated returns the bytes that f allocates; what other goroutines do meanwhile counts too.
+func allocated(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
+}
+
+// slackBytes is what decoding may take whatever it decodes.
+const slackBytes = 1 << 20
+
 func FuzzDecodeEntry(f *testing.F) {
 	for _, e := range []entry{
 		offsetEntry("g", TopicPartition{"t", 1}, Offset{Offset: 1, Metadata: "m", CommitTime: time.UnixMilli(1)}),
@@ -70,7 +83,11 @@ func FuzzDecodeEntry(f *testing.F) {
 		f.Add(key, value)
 	}
 	f.Fuzz(func(t *testing.T, key, value []byte) {
-		e, err := decodeEntry(key, value)
+		var e entry
+		var err error
+		if took, most := allocated(func() { e, err = decodeEntry(key, value) }), 16*(len(key)+len(value))+slackBytes; took > most {
+			t.Fatalf("decoding takes %d bytes, want at most %d", took, most)
+		}
 		if err != nil {
 			return
 		}
@@ -86,7 +103,13 @@ func FuzzConsumerProtocol(f *testing.F) {
 	s := Subscription{Topics: []string{"a", "b"}, Owned: []TopicPartition{{"a", 1}, {"b", 0}, {"a", 2}}, Generation: 3, UserData: []byte("u")}
 	f.Add(s.Encode())
 	f.Add(EncodeAssignment(s.Owned))
+	f.Add(append([]byte{0, 3, 0, 0, 0x10, 0}, make([]byte, 9000)...)) // many topics without a name
 	f.Fuzz(func(t *testing.T, b []byte) {
+		for name, decode := range map[string]func(){"subscription": func() { _, _ = DecodeSubscription(b) }, "assignment": func() { _, _ = DecodeAssignment(b) }} {
+			if took, most := allocated(decode), 16*len(b)+slackBytes; took > most {
+				t.Fatalf("decoding the %s takes %d bytes, want at most %d", name, took, most)
+			}
+		}
 		if s, err := DecodeSubscription(b); err == nil {
 			again, err := DecodeSubscription(s.Encode())
 			if err != nil || len(again.Topics) != len(s.Topics) || len(again.Owned) != len(s.Owned) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -245,6 +246,15 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// allocated returns the bytes that f allocates; what other goroutines do meanwhile counts too.
+func allocated(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
+}
+
 func FuzzDecode(f *testing.F) {
 	add := func(key, value []byte) { f.Add(key, value) }
 	m := newMetadata()
@@ -255,7 +265,13 @@ func FuzzDecode(f *testing.F) {
 	m = m.prepare(true, true, 77, time.UnixMilli(11))
 	add(encode("id", &m))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
-		id, m, err := decode(key, value)
+		var id string
+		var m *metadata
+		var err error
+		// A partition is 4 bytes of a record, and an entry of a map that grows.
+		if took, most := allocated(func() { id, m, err = decode(key, value) }), 64*(len(key)+len(value))+1<<20; took > most {
+			t.Fatalf("decoding takes %d bytes, want at most %d", took, most)
+		}
 		if err != nil || m == nil {
 			return
 		}
