@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/millstream-io/millstream/runtime/engine"
 )
 
@@ -59,7 +61,7 @@ func (k *kafka) Update(ctx context.Context, topic string, f func(context.Context
 	var p pauses
 	for {
 		err := k.update(ctx, topic, f)
-		if err == nil || !errors.Is(err, engine.ErrFenced) {
+		if err == nil || !errors.Is(err, engine.ErrFenced) && !errors.Is(err, engine.ErrAborted) {
 			return err
 		}
 		if p.wait(ctx) != nil {
@@ -80,13 +82,48 @@ func (k *kafka) update(ctx context.Context, topic string, f func(context.Context
 	if err != nil || len(records) == 0 {
 		return err
 	}
-	err = w.append(ctx, topic, records)
-	if err == nil {
-		err = explain(w.end(ctx, true))
-	}
-	if err != nil {
+	if err := w.append(ctx, topic, records); err != nil {
 		w.close(ctx)
 		return fmt.Errorf("update %q: %w", topic, err)
 	}
-	return nil
+	wrote, id, epoch := w.first, w.id, w.epoch
+	unanswered, err := w.end(ctx, true)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("update %q: %w", topic, explain(err))
+	if !unanswered {
+		return err
+	}
+	// Whether it has happened is in the log, once the transaction has ended.
+	if failed := w.claim(ctx); failed != nil {
+		return fmt.Errorf("%w; whether it was written is not known: %v", err, failed)
+	}
+	committed, failed := k.cluster.holds(ctx, wrote, id, epoch)
+	switch {
+	case failed != nil:
+		return fmt.Errorf("%w; whether it was written is not known: %v", err, failed)
+	case committed:
+		return nil
+	}
+	return fmt.Errorf("%w: %v", engine.ErrAborted, err)
+}
+
+// holds reports whether a batch that a producer wrote is there for readers of committed records.
+func (c *cluster) holds(ctx context.Context, at place, producer int64, epoch int16) (found bool, err error) {
+	err = retry(ctx, retryTimeout, func() error {
+		chunk, err := c.fetch(ctx, at.tp, at.offset)
+		if err != nil {
+			return err
+		}
+		if chunk.next <= at.offset {
+			return kerr.OffsetNotAvailable // the transaction's end is not everywhere yet
+		}
+		for i := range chunk.batches {
+			h := &chunk.batches[i].header
+			found = found || h.BaseOffset == at.offset && h.ProducerID == producer && h.ProducerEpoch == epoch
+		}
+		return nil
+	})
+	return found, err
 }

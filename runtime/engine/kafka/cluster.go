@@ -100,7 +100,7 @@ func newCluster(client *kgo.Client) *cluster {
 }
 
 // topic returns what is known, asked for again if it is older than maxAge. A topic that does not
-// exist is engine.ErrUnknownTopic.
+// exist is engine.ErrUnknownTopic, once the brokers had a moment to hear of it.
 func (c *cluster) topic(ctx context.Context, name string, maxAge time.Duration) (topicInfo, error) {
 	c.mu.Lock()
 	info, ok := c.topics[name]
@@ -108,15 +108,22 @@ func (c *cluster) topic(ctx context.Context, name string, maxAge time.Duration) 
 	if ok && time.Since(info.asOf) < maxAge {
 		return info, nil
 	}
-	found, err := c.lookup(ctx, []string{name})
-	if err != nil {
-		return topicInfo{}, err
+	var p pauses
+	for began := time.Now(); ; {
+		found, err := c.lookup(ctx, []string{name})
+		if err != nil {
+			return topicInfo{}, err
+		}
+		if info, ok = found[name]; ok {
+			return info, nil
+		}
+		if time.Since(began) > hearsayTime {
+			return topicInfo{}, fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
+		}
+		if err := p.wait(ctx); err != nil {
+			return topicInfo{}, err
+		}
 	}
-	info, ok = found[name]
-	if !ok {
-		return topicInfo{}, fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
-	}
-	return info, nil
 }
 
 // lookup asks for topics; those that do not exist are left out.

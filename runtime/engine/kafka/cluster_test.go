@@ -20,10 +20,14 @@ func TestKafkaClusterContract(t *testing.T) {
 		t.Skip("it takes minutes")
 	}
 	brokers := clusterBrokers(t)
-	enginetest.Run(t, func(t *testing.T) enginetest.Subject {
-		t.Cleanup(func() { empty(t, brokers) })
-		return subject(t, Options{Brokers: brokers})
-	})
+	for name, delivery := range deliveries {
+		t.Run(name, func(t *testing.T) {
+			enginetest.Run(t, func(t *testing.T) enginetest.Subject {
+				t.Cleanup(func() { empty(t, brokers) })
+				return subject(t, brokers, delivery)
+			})
+		})
+	}
 }
 
 // envBrokers are addresses of a cluster for tests that runs already (make kafka-cluster), with commas. The tests

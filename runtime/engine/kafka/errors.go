@@ -21,6 +21,12 @@ var classes = []struct{ answer, is error }{
 	{kerr.InvalidRecord, engine.ErrInvalidRecord},
 	{kerr.InvalidTimestamp, engine.ErrInvalidRecord},
 	{kerr.CorruptMessage, engine.ErrCorrupt},
+	{kerr.InvalidTxnState, engine.ErrAborted},
+	{kerr.TransactionAbortable, engine.ErrAborted},
+	{kerr.InvalidProducerIDMapping, engine.ErrAborted},
+	{kerr.TransactionalIDNotFound, engine.ErrAborted},
+	{kerr.OutOfOrderSequenceNumber, engine.ErrAborted},
+	{kerr.UnknownProducerID, engine.ErrAborted},
 	{kerr.ProducerFenced, engine.ErrFenced},
 	{kerr.InvalidProducerEpoch, engine.ErrFenced},
 	{kerr.IllegalGeneration, engine.ErrFenced},
@@ -56,6 +62,14 @@ func explain(err error) error {
 // a transaction that is still being ended. A topic that a broker does not know passes too, if the broker has only
 // not heard of it yet: see again.
 func passing(err error) bool {
+	if errors.Is(err, engine.ErrAborted) {
+		return false
+	}
+	for _, c := range classes {
+		if c.is == engine.ErrAborted && errors.Is(err, c.answer) {
+			return false // what was in the transaction, or before it in its partition, is gone
+		}
+	}
 	return kerr.IsRetriable(err) || errors.Is(err, kerr.ConcurrentTransactions) || broken(err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -18,23 +19,50 @@ type committed struct {
 	mark   string // the metadata, which is ours if a session of ours committed it
 }
 
-// committedOffsets returns what a group has committed: for the partitions, or all there is. With
-// stable it waits for transactions that are being ended, whose offsets are pending.
-func (c *cluster) committedOffsets(ctx context.Context, group string, partitions []engine.TopicPartition, stable bool) (map[engine.TopicPartition]committed, error) {
+// committedOffsets returns what a group has committed for the partitions. It waits up to limit for transactions that
+// are being ended, whose offsets are pending.
+func (c *cluster) committedOffsets(ctx context.Context, group string, partitions []engine.TopicPartition, limit time.Duration) (map[engine.TopicPartition]committed, error) {
+	found := map[engine.TopicPartition]committed{}
+	if len(partitions) == 0 {
+		return found, nil
+	}
+	var p pauses
+	for began := time.Now(); ; {
+		pending, err := c.askOffsets(ctx, group, partitions, true, found)
+		if err != nil || len(pending) == 0 {
+			return found, err
+		}
+		if time.Since(began) > limit {
+			return found, fmt.Errorf("%w: offsets of group %q: %w", engine.ErrStorage, group, kerr.UnstableOffsetCommit)
+		}
+		if err := p.wait(ctx); err != nil {
+			return found, err
+		}
+		partitions = pending
+	}
+}
+
+// allOffsets returns all that a group has committed, without waiting for what is pending.
+func (c *cluster) allOffsets(ctx context.Context, group string) (map[engine.TopicPartition]committed, error) {
+	found := map[engine.TopicPartition]committed{}
+	_, err := c.askOffsets(ctx, group, nil, false, found)
+	return found, err
+}
+
+// askOffsets puts into found what a group has committed for the partitions (nil: for all), and returns those whose offset is pending.
+func (c *cluster) askOffsets(ctx context.Context, group string, partitions []engine.TopicPartition, stable bool, found map[engine.TopicPartition]committed) (pending []engine.TopicPartition, err error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.RequireStable = stable
 	g := kmsg.NewOffsetFetchRequestGroup()
 	g.Group = group
-	g.Topics = nil // all
 	byTopic(partitions, func(topic string, numbers []int32) {
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic, t.Partitions = topic, numbers
 		g.Topics = append(g.Topics, t)
 	})
 	req.Groups = append(req.Groups, g)
-	found := map[engine.TopicPartition]committed{}
-	err := retry(ctx, retryTimeout, func() error {
-		clear(found)
+	err = retry(ctx, retryTimeout, func() error {
+		pending = nil
 		answer, err := req.RequestWith(ctx, c.client)
 		if err == nil {
 			err = kerr.ErrorForCode(answer.ErrorCode)
@@ -43,25 +71,23 @@ func (c *cluster) committedOffsets(ctx context.Context, group string, partitions
 			return err
 		}
 		for _, g := range answer.Groups {
-			switch err := kerr.ErrorForCode(g.ErrorCode); {
-			case errors.Is(err, kerr.GroupIDNotFound):
-				return nil
-			case err != nil:
+			if err := kerr.ErrorForCode(g.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 				return err
 			}
 			for _, t := range g.Topics {
 				for _, p := range t.Partitions {
-					if err := kerr.ErrorForCode(p.ErrorCode); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+					tp := engine.TopicPartition{Topic: t.Topic, Partition: p.Partition}
+					switch err := kerr.ErrorForCode(p.ErrorCode); {
+					case errors.Is(err, kerr.UnstableOffsetCommit):
+						pending = append(pending, tp)
+					case err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition):
 						return fmt.Errorf("%s-%d: %w", t.Topic, p.Partition, err)
+					case p.Offset >= 0:
+						found[tp] = committed{offset: p.Offset}
+						if p.Metadata != nil {
+							found[tp] = committed{p.Offset, *p.Metadata}
+						}
 					}
-					if p.Offset < 0 {
-						continue
-					}
-					at := committed{offset: p.Offset}
-					if p.Metadata != nil {
-						at.mark = *p.Metadata
-					}
-					found[engine.TopicPartition{Topic: t.Topic, Partition: p.Partition}] = at
 				}
 			}
 		}
@@ -70,7 +96,7 @@ func (c *cluster) committedOffsets(ctx context.Context, group string, partitions
 	if err != nil {
 		return nil, explain(fmt.Errorf("read the offsets of group %q: %w", group, err))
 	}
-	return found, nil
+	return pending, nil
 }
 
 // byTopic calls f for each topic with its partitions.
@@ -214,7 +240,7 @@ func (k *kafka) describe(ctx context.Context, group string) (kadm.DescribedGroup
 
 // KeepGroup implements engine.Engine.
 func (k *kafka) KeepGroup(ctx context.Context, group string) error {
-	offsets, err := k.cluster.committedOffsets(ctx, group, nil, false)
+	offsets, err := k.cluster.allOffsets(ctx, group)
 	if err != nil || len(offsets) == 0 {
 		return err
 	}
@@ -264,7 +290,10 @@ func (k *kafka) Lag(ctx context.Context, group string, inputs []string) (map[eng
 	if err != nil {
 		return nil, err
 	}
-	offsets, err := k.cluster.committedOffsets(ctx, group, partitions, false)
+	offsets, err := k.cluster.committedOffsets(ctx, group, partitions, endingWait)
+	if errors.Is(err, kerr.UnstableOffsetCommit) {
+		offsets, err = k.cluster.allOffsets(ctx, group) // a transaction goes on for long
+	}
 	if err != nil {
 		return nil, err
 	}

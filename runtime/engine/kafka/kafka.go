@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -52,6 +53,8 @@ type Options struct {
 	TLS *tls.Config
 	// SASL is how connections log in; without a mechanism they do not.
 	SASL SASL
+	// Dial makes connections; nil: TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// ClientID is what brokers call this process in logs and quotas; default "millstream".
 	ClientID string
 	// Logger takes what goes wrong and, at the debug level, every assignment; nil: nobody.
@@ -118,7 +121,9 @@ func open(ctx context.Context, o Options) (*kafka, error) {
 		kgo.MetadataMinAge(250 * time.Millisecond), kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.DialTimeout(5 * time.Second), kgo.RetryTimeout(retryTimeout),
 	}
-	if o.TLS != nil {
+	if o.Dial != nil {
+		k.options = append(k.options, kgo.Dialer(o.dial))
+	} else if o.TLS != nil {
 		k.options = append(k.options, kgo.DialTLSConfig(o.TLS))
 	}
 	mechanism, err := o.SASL.mechanism()
@@ -132,6 +137,29 @@ func open(ctx context.Context, o Options) (*kafka, error) {
 		return nil, fmt.Errorf("connect to brokers %s: %w", strings.Join(o.Brokers, ", "), err)
 	}
 	return k, nil
+}
+
+// dial is Dial with TLS on top, where there is TLS.
+func (o *Options) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := o.Dial(ctx, network, address)
+	if err != nil || o.TLS == nil {
+		return conn, err
+	}
+	config := o.TLS.Clone()
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		config.ServerName = host
+	}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secured, nil
 }
 
 func (s SASL) mechanism() (sasl.Mechanism, error) {

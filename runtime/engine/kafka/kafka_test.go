@@ -3,11 +3,10 @@ package kafka
 import (
 	"context"
 	"log/slog"
+	"net"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/millstream-io/millstream/broker"
@@ -47,62 +46,36 @@ func openEngine(t testing.TB, o Options) *kafka {
 	return k
 }
 
-// subject is an engine over a cluster, with an ordinary producer beside it.
-func subject(t *testing.T, o Options) enginetest.Subject {
+// subject is an engine over a cluster, with ordinary clients beside it.
+func subject(t *testing.T, brokers []string, delivery engine.Delivery) enginetest.Subject {
 	t.Helper()
-	k := openEngine(t, o)
+	cable := &cable{conns: map[net.Conn]bool{}}
+	others := outsider{brokers}
 	return enginetest.Subject{
-		Engine: k,
-		Produce: func(t testing.TB, topic string, partition int32, codec string, records []engine.Record) {
-			t.Helper()
-			produce(t, o.Brokers, topic, partition, codec, records)
-		},
-		Grow: func(t testing.TB, topic string, partitions int) {
-			t.Helper()
-			admin := kadm.NewClient(k.cluster.client)
-			answers, err := admin.UpdatePartitions(context.Background(), partitions, topic)
-			if err == nil {
-				err = answers.Error()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		},
-		RebalanceTimeout: k.o.RebalanceTimeout,
+		Engine:           openEngine(t, Options{Brokers: brokers, Dial: cable.dial}),
+		Produce:          others.produce,
+		Grow:             others.grow,
+		RebalanceTimeout: testRebalanceTimeout,
+		Delivery:         delivery,
+		Another:          func(t testing.TB) engine.Engine { return openEngine(t, Options{Brokers: brokers}) },
+		ReadUncommitted:  others.readUncommitted,
+		Transaction:      others.transaction,
+		TakeOver:         others.takeOver,
+		Expel:            others.expel,
+		Cut:              cable.breakIt,
 	}
 }
 
-var codecs = map[string]kgo.CompressionCodec{
-	"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
-	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
-}
-
-// produce writes records as an ordinary producer does: as one batch, with one codec.
-func produce(t testing.TB, brokers []string, topic string, partition int32, codec string, records []engine.Record) {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(codecs[codec]), kgo.ProducerLinger(time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	var list []*kgo.Record
-	for _, r := range records {
-		x := &kgo.Record{Topic: topic, Partition: partition, Key: r.Key, Value: r.Value, Timestamp: time.UnixMilli(r.Timestamp)}
-		for _, h := range r.Headers {
-			x.Headers = append(x.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
-		}
-		list = append(list, x)
-	}
-	if err := client.ProduceSync(context.Background(), list...).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-}
+var deliveries = map[string]engine.Delivery{"exactly once": engine.ExactlyOnce, "at least once": engine.AtLeastOnce}
 
 // TestContract runs the engine over our own broker.
 func TestContract(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Subject {
-		_, address := brokertest.Serve(t, broker.Options{})
-		return subject(t, Options{Brokers: []string{address}})
-	})
+	for name, delivery := range deliveries {
+		t.Run(name, func(t *testing.T) {
+			enginetest.Run(t, func(t *testing.T) enginetest.Subject {
+				_, address := brokertest.Serve(t, broker.Options{})
+				return subject(t, []string{address}, delivery)
+			})
+		})
+	}
 }

@@ -77,24 +77,36 @@ func (c *copier) serve(ctx context.Context, s engine.Session) {
 	}
 }
 
-// batch copies one fetch.
+// commitBytes is how much one transaction copies while there is more to read: more than one batch for a partition.
+const commitBytes = 4 << 20
+
+// batch copies in one transaction what there is.
 func (c *copier) batch(ctx context.Context, s engine.Session) error {
-	f, err := s.Poll(ctx, 16<<10)
+	f, err := s.Poll(ctx, 256<<10)
 	if err != nil {
 		return err
 	}
 	if err := s.Begin([]string{"out"}); err != nil {
 		return err
 	}
-	var o outputList
-	for i := range f.Len() {
-		r := f.Record(i)
-		o = append(o, abi.Output{Input: i, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value})
+	for bytes := 0; ; {
+		var o outputList
+		for i := range f.Len() {
+			r := f.Record(i)
+			o = append(o, abi.Output{Input: i, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value})
+			bytes += len(r.Value)
+		}
+		if err := s.Produce(ctx, &o); err != nil {
+			return err
+		}
+		next := f.NextOffset(f.Len() - 1)
+		if bytes >= commitBytes || !s.Ready() {
+			return s.Commit(ctx, next)
+		}
+		if f, err = s.Poll(ctx, 256<<10); err != nil {
+			return err
+		}
 	}
-	if err := s.Produce(ctx, &o); err != nil {
-		return err
-	}
-	return s.Commit(ctx, f.NextOffset(f.Len()-1))
 }
 
 type outputList []abi.Output
@@ -118,8 +130,9 @@ type sequence struct {
 func (q *sequence) run(t *testing.T, ctx context.Context) {
 	for ctx.Err() == nil {
 		var records []*kgo.Record
-		for key := range q.keys {
-			records = append(records, &kgo.Record{Topic: "in", Key: strconv.AppendInt(nil, int64(key), 10), Value: fmt.Appendf(nil, "%d %060d", q.count[key], key)})
+		for i := range 10 * q.keys {
+			key := i % q.keys
+			records = append(records, &kgo.Record{Topic: "in", Key: strconv.AppendInt(nil, int64(key), 10), Value: fmt.Appendf(nil, "%d %01500d", q.count[key], key)})
 			q.count[key]++
 		}
 		if err := q.client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {

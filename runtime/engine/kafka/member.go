@@ -33,7 +33,7 @@ type member struct {
 	seen     int           // version that Next returned last
 	changed  chan struct{} // closed and replaced when anything above changes
 	failed   error         // why the membership has ended
-	suspect  bool          // somebody fenced a session of ours: perhaps this member is none any more
+	suspect  bool          // a session was fenced: perhaps this member is none any more
 
 	// opening is held while sessions are opened; interrupt ends that.
 	opening   sync.Mutex
@@ -283,10 +283,10 @@ func (m *member) drop(sessions []*session) {
 	})
 }
 
-// contested ends a session whose producer somebody else has initialised, or whose transaction the
-// cluster gave up. If the group still says that the partition is ours, it is opened anew.
+// contested ends a session that somebody else seems to have now. Should the group still say that the partition is
+// ours, it is opened anew.
 func (m *member) contested(s *session, why error) {
-	m.log.Warn("producer of a session was fenced", slog.String("topic", s.tp.Topic), slog.Int("partition", int(s.tp.Partition)), slog.Any("error", why))
+	m.log.Warn("session was fenced", slog.String("topic", s.tp.Topic), slog.Int("partition", int(s.tp.Partition)), slog.Any("error", why))
 	m.mu.Lock()
 	m.suspect = true
 	m.mu.Unlock()
@@ -340,8 +340,8 @@ func (m *member) asMember(ctx context.Context, s *session, f func(identity) erro
 	}
 }
 
-// verify asks the coordinator whether the member is one.
-func (m *member) verify(ctx context.Context) error {
+// disowned asks the coordinator whether the member is one, and returns why not.
+func (m *member) disowned(ctx context.Context) error {
 	who := m.identity()
 	req := kmsg.NewPtrHeartbeatRequest()
 	req.Group, req.MemberID, req.Generation = m.g.Name, who.member, who.generation

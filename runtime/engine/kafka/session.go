@@ -214,7 +214,7 @@ func (s *session) Produce(ctx context.Context, o abi.Outputs) error {
 	if !s.open {
 		return errNoBatch
 	}
-	return s.judge(s.writer.produce(ctx, o, &s.output))
+	return s.judge(ctx, s.writer.produce(ctx, o, &s.output))
 }
 
 // ProduceTo implements engine.Session.
@@ -230,19 +230,28 @@ func (s *session) ProduceTo(ctx context.Context, topic string, r engine.Record) 
 	return s.writer.outputs.addTo(ctx, topic, &r)
 }
 
-// judge looks at an error of the writer: a producer that was fenced is a session that has ended.
-func (s *session) judge(err error) error {
+// judge looks at an error of the writer. If the group still says that the partition is ours, a producer that was
+// fenced only means that the cluster gave its transaction up; if not, the session has ended. mu is held.
+func (s *session) judge(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if gone := s.alive(); gone != nil {
 		return gone
 	}
-	if fenced(err) || errors.Is(err, engine.ErrFenced) {
+	switch {
+	case fenced(err) && s.m.disowned(ctx) == nil:
+		s.writer.doomed = fmt.Errorf("%w: %v", engine.ErrAborted, err)
+		return s.writer.doomed
+	case fenced(err), errors.Is(err, engine.ErrFenced):
 		s.m.contested(s, err)
 		return s.alive()
 	}
-	return explain(err)
+	err = explain(err)
+	if errors.Is(err, engine.ErrAborted) {
+		s.writer.doomed = err
+	}
+	return err
 }
 
 // Commit implements engine.Session.
@@ -255,7 +264,7 @@ func (s *session) Commit(ctx context.Context, next int64) error {
 	if s.writer.doomed != nil {
 		return s.writer.doomed
 	}
-	if err := s.judge(s.writer.flush(ctx)); err != nil {
+	if err := s.judge(ctx, s.writer.flush(ctx)); err != nil {
 		return err
 	}
 	s.commits++
@@ -268,7 +277,7 @@ func (s *session) Commit(ctx context.Context, next int64) error {
 		s.writer.settled()
 	}
 	if err != nil {
-		return s.judge(err)
+		return s.judge(ctx, err)
 	}
 	s.open = false
 	return nil
@@ -295,29 +304,26 @@ func (s *session) commitTransaction(ctx context.Context, at committed) error {
 	if err != nil {
 		return err
 	}
-	err = w.end(ctx, true)
-	if err == nil {
-		return nil
+	unanswered, err := w.end(ctx, true)
+	if err == nil || !unanswered {
+		return err
 	}
 	s.m.k.log.Debug("what became of a transaction has to be looked up", slog.String("group", s.m.g.Name), slog.String("topic", s.tp.Topic),
 		slog.Int("partition", int(s.tp.Partition)), slog.Any("error", err))
-	w.doomed = fmt.Errorf("%w: %w: %w", engine.ErrStorage, errDoomed, err)
+	doomed := fmt.Errorf("%w: %v", engine.ErrAborted, err)
+	w.doomed = doomed
 	if failed := w.initialise(ctx); failed != nil {
-		if errors.Is(failed, engine.ErrFenced) {
+		if fenced(failed) {
 			return failed
 		}
-		return w.doomed // Abort tries again
-	}
-	doomed := fmt.Errorf("%w: %w: %w", engine.ErrStorage, errDoomed, err)
-	found, failed := s.m.cluster.committedOffsets(ctx, s.m.g.Name, []engine.TopicPartition{s.tp}, true)
-	switch {
-	case failed != nil:
-		w.doomed = doomed
-		return failed
-	case found[s.tp].mark == at.mark:
-		return nil
+		return doomed // Abort tries again
 	}
 	w.doomed = doomed
+	found, failed := s.m.cluster.committedOffsets(ctx, s.m.g.Name, []engine.TopicPartition{s.tp}, retryTimeout)
+	if failed == nil && found[s.tp].mark == at.mark {
+		w.doomed = nil
+		return nil
+	}
 	return doomed
 }
 
@@ -328,18 +334,22 @@ func (s *session) Abort(ctx context.Context) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	if s.writer.doomed != nil || s.writer.sentSomething() {
+	if s.writer.transactional() || s.writer.sentSomething() {
 		// A new epoch ends the transaction, and nothing that is still on its way can join the next one.
-		if err := s.judge(s.writer.initialise(ctx)); err != nil {
-			return err
+		err := s.writer.initialise(ctx)
+		if fenced(err) && s.m.disowned(ctx) == nil {
+			err = s.writer.claim(ctx)
+		}
+		if err != nil {
+			return s.judge(ctx, err)
 		}
 	} else {
-		s.writer.forget()
+		s.writer.outputs.unwind()
 	}
 	s.open = false
-	found, err := s.m.cluster.committedOffsets(ctx, s.m.g.Name, []engine.TopicPartition{s.tp}, true)
+	found, err := s.m.cluster.committedOffsets(ctx, s.m.g.Name, []engine.TopicPartition{s.tp}, retryTimeout)
 	if err != nil {
-		return s.judge(err)
+		return s.judge(ctx, err)
 	}
 	at, ok := found[s.tp]
 	if !ok {

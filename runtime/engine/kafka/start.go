@@ -70,7 +70,7 @@ func (m *member) openMissing() error {
 		return nil
 	}
 	if suspect {
-		if err := m.verify(ctx); err != nil {
+		if err := m.disowned(ctx); err != nil {
 			return err // the client library will find out as well
 		}
 		m.mu.Lock()
@@ -113,7 +113,7 @@ func (m *member) prepare(ctx context.Context, missing []*opening) error {
 	for i, o := range missing {
 		partitions[i] = o.tp
 	}
-	stable, err := m.cluster.committedOffsets(ctx, m.g.Name, partitions, true)
+	stable, err := m.cluster.committedOffsets(ctx, m.g.Name, partitions, m.k.o.TransactionTimeout)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (m *member) settle(ctx context.Context, fresh []engine.TopicPartition) (map
 	if len(fresh) == 0 {
 		return nil, nil
 	}
-	all, err := m.cluster.committedOffsets(ctx, m.g.Name, nil, false)
+	all, err := m.cluster.allOffsets(ctx, m.g.Name)
 	if err != nil {
 		return nil, err
 	}

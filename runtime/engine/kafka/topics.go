@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -40,10 +41,13 @@ func (k *kafka) EnsureTopic(ctx context.Context, name string, partitions int, co
 // awaitTopic returns when a topic has leaders, as all brokers see it: they hear of new topics one after the other.
 func (k *kafka) awaitTopic(ctx context.Context, name string) error {
 	var p pauses
-	for {
-		info, err := k.cluster.topic(ctx, name, 0)
-		if err == nil && info.led() && k.cluster.known(ctx, name) {
-			return nil
+	for began := time.Now(); ; {
+		found, err := k.cluster.lookup(ctx, []string{name})
+		if info := found[name]; err == nil && info.led() {
+			// A broker that is away asks the others when it comes back.
+			if known, all := k.cluster.known(ctx, name, len(info.leaders)); known && (all || time.Since(began) > hearsayTime) {
+				return nil
+			}
 		}
 		if p.wait(ctx) != nil {
 			return fmt.Errorf("create topic %q: its partitions have no leaders: %w", name, ctx.Err())
@@ -51,8 +55,9 @@ func (k *kafka) awaitTopic(ctx context.Context, name string) error {
 	}
 }
 
-// known reports whether all brokers that answer know a topic.
-func (c *cluster) known(ctx context.Context, name string) bool {
+// known reports whether the brokers that answer know a topic with so many partitions, and whether all answer.
+func (c *cluster) known(ctx context.Context, name string, partitions int) (known, all bool) {
+	all = true
 	for _, b := range c.client.DiscoveredBrokers() {
 		req := kmsg.NewPtrMetadataRequest()
 		t := kmsg.NewMetadataRequestTopic()
@@ -60,15 +65,16 @@ func (c *cluster) known(ctx context.Context, name string) bool {
 		req.Topics = append(req.Topics, t)
 		response, err := b.Request(ctx, req)
 		if err != nil {
+			all = false
 			continue
 		}
 		for _, t := range response.(*kmsg.MetadataResponse).Topics {
-			if t.ErrorCode != 0 {
-				return false
+			if t.ErrorCode != 0 || len(t.Partitions) != partitions {
+				return false, all
 			}
 		}
 	}
-	return true
+	return true, all
 }
 
 // led reports whether all partitions have a leader.

@@ -87,28 +87,32 @@ func (w *writer) commitOffset(ctx context.Context, group string, who identity, t
 }
 
 // end ends the transaction. Asking again for what was decided is answered alike, so an answer that is lost is
-// asked for again. What comes back unanswered (see broken), or with ctx, may have happened, or may yet.
-func (w *writer) end(ctx context.Context, commit bool) error {
+// asked for again. After an error the transaction may have ended as it was asked to, if unanswered is set.
+func (w *writer) end(ctx context.Context, commit bool) (unanswered bool, err error) {
 	req := kmsg.NewPtrEndTxnRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = w.txn, w.id, w.epoch, commit
-	err := retry(ctx, sendTimeout, func() error {
+	err = retry(ctx, sendTimeout, func() error {
 		answer, err := req.RequestWith(ctx, w.c.client)
-		if err == nil {
-			err = kerr.ErrorForCode(answer.ErrorCode)
+		if err != nil {
+			unanswered = true
+			return err
 		}
-		if err == nil && answer.Version >= 5 && answer.ProducerID >= 0 {
+		if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
+			return err
+		}
+		if answer.Version >= 5 && answer.ProducerID >= 0 {
 			w.advance(answer.ProducerID, answer.ProducerEpoch)
 		}
-		return err
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("end transaction %q: %w", w.txn, err)
+		return unanswered, fmt.Errorf("end transaction %q: %w", w.txn, err)
 	}
 	w.mu.Lock()
-	w.began = false
+	w.began, w.first = false, place{}
 	w.mu.Unlock()
 	w.outputs.joined()
-	return nil
+	return false, nil
 }
 
 // advance takes the producer id and epoch of the next transaction.
@@ -131,6 +135,6 @@ func (w *writer) sentSomething() bool {
 func (w *writer) close(ctx context.Context) {
 	w.stop()
 	if w.transactional() && w.sentSomething() {
-		_ = w.end(ctx, false) // nobody is told: it has no effect either way
+		_, _ = w.end(ctx, false) // nobody is told: it has no effect either way
 	}
 }

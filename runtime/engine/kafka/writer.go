@@ -16,7 +16,7 @@ import (
 
 const (
 	// aheadBytes is how much may wait to be acknowledged before Produce waits too.
-	aheadBytes = 8 << 20
+	aheadBytes = 4 << 20
 	// requestBytes is about how much one produce request holds; brokers refuse those beyond
 	// socket.request.max.bytes (100 MiB).
 	requestBytes = 8 << 20
@@ -25,9 +25,6 @@ const (
 	// sendTimeout is how long batches are sent again before the caller is told.
 	sendTimeout = 30 * time.Second
 )
-
-// errDoomed is what is left of a transaction that the cluster does not take any further: Abort.
-var errDoomed = errors.New("the transaction cannot be committed any more")
 
 // writer is one producer: idempotent, and with a transactional id transactional. It writes ahead: full
 // batches are sent while the next ones are being filled, one request for each broker at
@@ -55,7 +52,14 @@ type writer struct {
 	idle        chan struct{} // closed when drain ends
 	failed      error         // of the last drain
 	began       bool          // something was sent, or may have been, in the open transaction
+	first       place         // of the first batch of it that was acknowledged
 	room        chan struct{} // closed and replaced when batches are acknowledged
+}
+
+// place is where a batch is in the log.
+type place struct {
+	tp     engine.TopicPartition
+	offset int64
 }
 
 func newWriter(base context.Context, c *cluster, txn string, implicit bool, timeout time.Duration, inputPartition int32) *writer {
@@ -98,7 +102,7 @@ func (w *writer) initialise(ctx context.Context) error {
 		return explain(fmt.Errorf("initialise producer %q: %w", w.txn, err))
 	}
 	w.mu.Lock()
-	w.began, w.failed = false, nil
+	w.began, w.first, w.failed = false, place{}, nil
 	w.mu.Unlock()
 	w.doomed = nil
 	w.ctx, w.cancel = context.WithCancel(w.base)
@@ -320,7 +324,7 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 			}
 			switch failed := kerr.ErrorForCode(rp.ErrorCode); {
 			case failed == nil, errors.Is(failed, kerr.DuplicateSequenceNumber):
-				w.acknowledge(s)
+				w.acknowledge(s, rp.BaseOffset)
 				acknowledged++
 			default:
 				w.c.moved(t.Topic)
@@ -341,9 +345,12 @@ func refused(tp engine.TopicPartition, why error, message *string) error {
 }
 
 // acknowledge takes a batch off the queue.
-func (w *writer) acknowledge(s sent) {
+func (w *writer) acknowledge(s sent, offset int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.first == (place{}) {
+		w.first = place{s.p.tp, offset}
+	}
 	p := s.p
 	p.finished[0] = finished{}
 	p.finished = p.finished[1:]
@@ -365,10 +372,5 @@ func (w *writer) acknowledge(s sent) {
 func (w *writer) settled() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.began = false
-}
-
-// forget drops what was added and not even sent: sequences go on as if it had never been.
-func (w *writer) forget() {
-	w.outputs.unwind()
+	w.began, w.first = false, place{}
 }
