@@ -270,7 +270,7 @@ func TestEmptyBatch(t *testing.T) {
 // TestCopyAllocatesNothingPerRecord counts over the whole way but for the guest: what is left is a
 // commit's, whether a batch has hundreds of records or a thousand times as many.
 func TestCopyAllocatesNothingPerRecord(t *testing.T) {
-	most := map[engine.Delivery]float64{engine.AtLeastOnce: 40, engine.ExactlyOnce: 130}
+	most := map[engine.Delivery]float64{engine.AtLeastOnce: 40, engine.ExactlyOnce: 80}
 	for name, delivery := range deliveries {
 		t.Run(name, func(t *testing.T) {
 			l := openLog(t, vfs.OS{}, t.TempDir())

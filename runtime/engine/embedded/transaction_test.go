@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -170,6 +174,46 @@ func TestAbortWithoutSpace(t *testing.T) {
 		got, err := valuesIn(l, "out")
 		if err != nil || !slices.Equal(got, []string{"kept"}) {
 			t.Errorf("the output holds %q, %v", got, err)
+		}
+	})
+}
+
+// TestWorkOfACommit: a transaction to one partition is five writes (outputs, offset, decision, two markers),
+// and the disk is waited for in two rounds: input, outputs and offset together, then the decision.
+func TestWorkOfACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var ops []string
+		fs := &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if (op.Kind == vfs.OpWrite || op.Kind == vfs.OpSync) && filepath.Ext(op.Path) == ".log" {
+				name, _, _ := strings.Cut(filepath.Base(filepath.Dir(op.Path)), "-")
+				ops = append(ops, fmt.Sprint(op.Kind, " ", name))
+			}
+			return nil
+		}}
+		ctx := context.Background()
+		l, s, m := oneSession(t, fs, engine.ExactlyOnce)
+		defer l.close(t)
+		defer m.Leave(ctx)
+		want := []string{"sync __consumer_offsets", "sync __transaction_state", "sync in", "sync out",
+			"write __consumer_offsets", "write __consumer_offsets", "write __transaction_state", "write in", "write out", "write out"}
+		for next := range int64(5) {
+			time.Sleep(time.Second)
+			mu.Lock()
+			ops = nil
+			mu.Unlock()
+			l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
+			err := errors.Join(s.Begin([]string{"out"}), s.Produce(ctx, &outputList{{Timestamp: time.Now().UnixMilli(), Key: keyFor(0), Value: []byte("a")}}), s.Commit(ctx, next+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			if slices.Sort(ops); next > 0 && !slices.Equal(ops, want) {
+				t.Errorf("a transaction does %q, want %q", ops, want)
+			}
+			mu.Unlock()
 		}
 	})
 }

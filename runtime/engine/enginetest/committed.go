@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/millstream-io/millstream/runtime/engine"
 )
@@ -14,6 +15,7 @@ import (
 func committedTests() []test {
 	return []test{
 		{name: "committed/session", run: sessionReadsCommitted},
+		{name: "committed/position at the end", run: positionAtTheEnd},
 		{name: "committed/read all", run: readAllReadsCommitted},
 		{name: "committed/follow", run: followReadsCommitted},
 	}
@@ -40,6 +42,28 @@ func sessionReadsCommitted(e *env) {
 	abort(false)
 	got, _ := more()
 	e.wantValues(got, "committed-0", "behind-0")
+}
+
+// positionAtTheEnd: a partition may end in markers and aborted records. A session that waits there has
+// passed over them and says so, for a bounded run ends by it.
+func positionAtTheEnd(e *env) {
+	s := e.single()
+	e.foreign("in", "committed")(true)
+	e.wantValues(e.pollValues(s, 1), "committed-0")
+	e.foreign("in", "aborted")(false)
+	ends, err := e.Engine.OffsetsAt(e.ctx, []string{"in"}, engine.Start{Kind: engine.StartLatest})
+	e.must(err)
+	for end := ends[s.Partition()]; s.Position() < end; {
+		ctx, cancel := context.WithTimeout(e.ctx, 50*time.Millisecond)
+		if f, err := s.Poll(ctx, pollBytes); err == nil {
+			e.Fatalf("an aborted record was read: %+v", f.Record(0))
+		}
+		cancel()
+		if err := e.ctx.Err(); err != nil {
+			e.Fatalf("the position is %d, the end %d: %v", s.Position(), end, err)
+		}
+	}
+	e.must(s.Commit(e.ctx, s.Position()))
 }
 
 // readAllReadsCommitted: it ends before what is open, without waiting for it.
