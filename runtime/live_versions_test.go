@@ -3,13 +3,17 @@ package runtime_test
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/vfs"
 	"github.com/millstream-io/millstream/runtime"
+	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
+	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/runtime/engine/embedded"
 	"github.com/millstream-io/millstream/runtime/worker"
 )
 
@@ -98,5 +102,53 @@ func TestLiveBoundedRun(t *testing.T) {
 	l.wantValues("out", "a", "b")
 	l.deploy("d", "identity", []string{"in"}, "out", nil)
 	l.wantValues("out", "a", "b", "c")
+	l.close()
+}
+
+// TestLiveWritersOfOneCatalog: two engines over one broker are two processes to it, whose updates fence
+// each other. No change is lost: of each deployment there are as many versions as changes were taken.
+func TestLiveWritersOfOneCatalog(t *testing.T) {
+	l := openLive(t, vfs.NewMem())
+	logger := slog.New(slog.DiscardHandler)
+	engines := []engine.Engine{l.engine, embedded.New(l.broker.Topics(), l.broker.Groups(), l.broker.Transactions(), embedded.Options{Logger: logger})}
+	var writers sync.WaitGroup
+	for w := range 4 {
+		c, err := catalog.Open(t.Context(), engines[w%2], runtime.CatalogTopic)
+		l.ok(err)
+		m, err := c.PutBlob(t.Context(), catalog.Module, []byte("m"))
+		l.ok(err)
+		writers.Go(func() {
+			for i := range 20 {
+				name := fmt.Sprint("shared", i%2)
+				if i >= 10 {
+					name = fmt.Sprint("own", w)
+				}
+				_, err := c.Change(t.Context(), name, func(before catalog.Deployment, _ bool, _ []deploy.Spec) (*deploy.Spec, error) {
+					next := before.Spec
+					next.Name, next.Module, next.State, next.Inputs = name, m.String(), deploy.Paused, []string{"in"}
+					next.OnError, next.Start = deploy.OnErrorSkip, "latest"
+					next.Version++
+					return &next, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	fresh, err := catalog.Open(t.Context(), l.engine, runtime.CatalogTopic)
+	l.ok(err)
+	got := map[string]int{}
+	for _, d := range fresh.Deployments() {
+		got[d.Spec.Name] = d.Spec.Version
+	}
+	want := map[string]int{"shared0": 20, "shared1": 20, "own0": 10, "own1": 10, "own2": 10, "own3": 10}
+	if !maps.Equal(got, want) {
+		t.Errorf("versions are %v, want %v", got, want)
+	}
+	if n := len(fresh.Versions("shared0")); n != catalog.KeptVersions {
+		t.Errorf("%d replaced versions are kept, want %d", n, catalog.KeptVersions)
+	}
 	l.close()
 }
