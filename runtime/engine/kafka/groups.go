@@ -67,6 +67,9 @@ func (c *cluster) askOffsets(ctx context.Context, group string, partitions []eng
 		if err == nil {
 			err = kerr.ErrorForCode(answer.ErrorCode)
 		}
+		if errors.Is(err, kerr.GroupIDNotFound) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
