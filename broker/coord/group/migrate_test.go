@@ -156,6 +156,21 @@ func (p *party) run() {
 	p.t.Fatalf("it does not settle: %s", p.holdings())
 }
 
+// restart stops the broker and starts it again, now and then. A classic group
+// forgets its members with that, so what they hold may be given to others before they learn of it.
+func (p *party) restart() {
+	if p.random.IntN(2) > 0 || p.c.List()[0].Type != TypeConsumer {
+		return
+	}
+	p.audience = p.restarted()
+	for _, r := range p.readers {
+		r.w = p.audience
+	}
+	for _, m := range p.modern {
+		m.w = p.audience
+	}
+}
+
 func (p *party) owners() map[int32][]string {
 	owners := map[int32][]string{}
 	for _, r := range p.readers {
@@ -227,13 +242,14 @@ func TestMigration(t *testing.T) {
 				p.wantType(TypeClassic)
 				p.commitAll()
 				for _, name := range []string{"m1", "m2"} {
-					p.modern = append(p.modern, w.member(name))
+					p.modern = append(p.modern, p.member(name))
 					p.run()
 					p.wantType(TypeConsumer)
 					p.commitAll()
 					gone := p.readers[0]
 					p.readers = p.readers[1:]
 					start(func() error { return p.c.Leave(context.Background(), gone.identity(), "replaced") }).want(t, nil)
+					p.restart()
 					p.run()
 					p.commitAll()
 				}
@@ -248,10 +264,15 @@ func TestMigration(t *testing.T) {
 					p.modern = p.modern[1:]
 					p.run()
 					p.commitAll()
+					p.restart()
 				}
+				p.run()
 				p.wantType(TypeClassic)
 				if got := p.committed(); got != 5 {
 					t.Fatalf("committed offset is %d", got)
+				}
+				if p.audience != w {
+					p.close()
 				}
 			})
 		}
