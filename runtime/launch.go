@@ -92,17 +92,27 @@ func (r *reconciler) awaitLaunch(ctx context.Context, d *deployment) {
 	}
 }
 
+// stopTimeout is how long what is in hand may take when a deployment is stopped; then it is dropped, and read again by who comes next.
+const stopTimeout = 30 * time.Second
+
 // stop ends what runs, if something does. The caller has the deployment's turn.
 func (r *reconciler) stop(ctx context.Context, d *deployment) error {
 	d.mu.Lock()
 	w := d.worker
 	d.worker, d.failure = nil, nil
 	d.mu.Unlock()
-	if r.launcher != nil {
-		return r.launcher.Stop(ctx, d.name)
+	patient, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	var err error
+	switch {
+	case r.launcher != nil:
+		err = r.launcher.Stop(patient, d.name)
+	case w != nil:
+		err = w.Stop(patient)
 	}
-	if w == nil {
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		r.logger.Warn("what a deployment had in hand was dropped: it did not end in time", "deployment", d.name, "timeout", stopTimeout)
 		return nil
 	}
-	return w.Stop(ctx)
+	return err
 }

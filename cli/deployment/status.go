@@ -75,7 +75,7 @@ func (o *statusOptions) partitions(s *admin.Status) error {
 			committed = "-"
 		}
 		rate, latency, dead := "-", "-", "-"
-		if p.Running {
+		if p.Records > 0 {
 			rate, dead = perSecond(p.Rate), strconv.FormatInt(p.DeadLetters, 10)
 			if p.CommittedAt != nil {
 				latency = terminal.Duration(time.Duration(p.LatencySeconds * float64(time.Second)))
