@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -454,13 +455,15 @@ func FuzzCheckpoint(f *testing.F) {
 	c := checkpoint{start: 4711, epochs: []epochStart{{0, 0}, {3, 4000}}}
 	f.Add(c.encode())
 	f.Add((&checkpoint{}).encode())
+	f.Add((&checkpoint{start: 5, epochs: c.epochs, replacing: &offsetRange{10, 900}}).encode())
 	f.Add([]byte("millstream log checkpoint 1\nstart -1\ncrc32c 00000000\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := parseCheckpoint(b)
 		if err != nil {
 			return
 		}
-		if again, err := parseCheckpoint(c.encode()); err != nil || again.start != c.start || !slices.Equal(again.epochs, c.epochs) {
+		again, err := parseCheckpoint(c.encode())
+		if err != nil || again.start != c.start || !slices.Equal(again.epochs, c.epochs) || !reflect.DeepEqual(again.replacing, c.replacing) {
 			t.Fatalf("%+v becomes %+v, %v", c, again, err)
 		}
 	})
