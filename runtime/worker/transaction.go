@@ -64,8 +64,10 @@ type writer struct {
 	// live ends when the partition is given up or its release replaced: do not wait for anything.
 	live context.Context
 
-	troubled bool      // the worker was told of trouble with this partition
-	warnedAt time.Time // zero: not since the last commit
+	troubled   bool // the worker was told of trouble with this partition
+	tries      int  // that failed since the last commit
+	troubledAt time.Time
+	warnedAt   time.Time // zero: not since the last commit
 }
 
 // replaced tells whether there is a newer release than that of the partition.

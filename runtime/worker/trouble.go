@@ -8,8 +8,15 @@ import (
 
 // retrying says that a step is tried again because of err.
 func (p *writer) retrying(what string, err error) {
-	p.troubled = true
-	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %s: %w", p.tp.Topic, p.tp.Partition, what, err))
+	if p.troubled = true; p.tries == 0 {
+		p.troubledAt = time.Now()
+	}
+	p.tries++
+	since := ""
+	if p.tries > 1 {
+		since = fmt.Sprintf(" (%d times since %s)", p.tries, p.troubledAt.UTC().Format(time.TimeOnly+"Z"))
+	}
+	p.w.setTrouble(p.session, fmt.Errorf("%s partition %d: %s%s: %w", p.tp.Topic, p.tp.Partition, what, since, err))
 	p.w.config.Stats.Retries.Add(1)
 	level := slog.LevelDebug
 	if time.Since(p.warnedAt) >= warnInterval {
@@ -24,6 +31,7 @@ const warnInterval = time.Minute
 // recovered says that trouble which was warned of is over.
 func (p *writer) recovered() {
 	p.untroubled()
+	p.tries = 0
 	if !p.warnedAt.IsZero() {
 		p.warnedAt = time.Time{}
 		p.w.logger.Info("outputs are written again", "topic", p.tp.Topic, "partition", p.tp.Partition)

@@ -335,8 +335,9 @@ func TestAFullDiskIsWaitedOutWithoutDuplicates(t *testing.T) {
 		b.log.AppendTo("in", 0, numbers(10, "a%d")...)
 		w := b.start()
 		synctest.Wait()
+		time.Sleep(200 * time.Millisecond)
 		phase, reason := w.Phase()
-		if phase != worker.PhaseRetrying || !strings.Contains(reason, "no space left on device") {
+		if phase != worker.PhaseRetrying || reason != "in partition 0: outputs cannot be written (2 times since 00:00:00Z): "+engine.ErrStorage.Error()+": no space left on device" {
 			t.Errorf("while the disk is full the phase is %s: %s", phase, reason)
 		}
 		b.ok(b.log.Wait(t.Context(), func() bool { return b.log.Committed("d", "in", 0) == 10 }))
