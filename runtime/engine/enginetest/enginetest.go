@@ -112,7 +112,8 @@ func (e *env) must(err error) {
 
 func (e *env) topic(name string, partitions int) {
 	e.Helper()
-	e.must(e.Engine.EnsureTopic(e.ctx, name, partitions, nil))
+	// The records of the tests are as old as they like, and tests may take long.
+	e.must(e.Engine.EnsureTopic(e.ctx, name, partitions, map[string]string{"retention.ms": "-1"}))
 }
 
 // group is a consumer of topic "in" with the output topic "out", from the start.
