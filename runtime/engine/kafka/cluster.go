@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,7 +93,23 @@ type topicInfo struct {
 type topicLimits struct {
 	maxMessageBytes int
 	compacted       bool // only: records without a key are refused
-	asOf            time.Time
+	// How far, in ms, timestamps may lie behind and before the brokers' clock; they are refused beyond, unless the log has its own.
+	afterMaxMillis, beforeMaxMillis int64
+	ownTimestamps                   bool
+	asOf                            time.Time
+}
+
+// timestamps are the bounds, in ms since 1970, within which the topic takes them now.
+func (l *topicLimits) timestamps(now time.Time) (earliest, latest int64) {
+	if l.ownTimestamps {
+		return math.MinInt64, math.MaxInt64
+	}
+	ms := now.UnixMilli()
+	earliest, latest = ms-min(l.beforeMaxMillis, ms), math.MaxInt64
+	if l.afterMaxMillis < math.MaxInt64-ms {
+		latest = ms + l.afterMaxMillis
+	}
+	return earliest, latest
 }
 
 func newCluster(client *kgo.Client) *cluster {
@@ -217,11 +234,15 @@ func (c *cluster) limitsOf(ctx context.Context, name string) (topicLimits, error
 	if ok && time.Since(known.asOf) < configMaxAge {
 		return known, nil
 	}
-	limits := topicLimits{maxMessageBytes: defaultMessageBytes, asOf: time.Now()}
+	limits := topicLimits{
+		maxMessageBytes: defaultMessageBytes, afterMaxMillis: math.MaxInt64, beforeMaxMillis: math.MaxInt64, asOf: time.Now(),
+	}
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	resource := kmsg.NewDescribeConfigsRequestResource()
 	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, name
-	resource.ConfigNames = []string{"max.message.bytes", "cleanup.policy"}
+	resource.ConfigNames = []string{
+		"max.message.bytes", "cleanup.policy", "message.timestamp.type", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms",
+	}
 	req.Resources = append(req.Resources, resource)
 	err := retry(ctx, retryTimeout, func() error {
 		answer, err := req.RequestWith(ctx, c.client)
@@ -255,6 +276,18 @@ func (l *topicLimits) take(configs []kmsg.DescribeConfigsResponseResourceConfig)
 			}
 		case config.Name == "cleanup.policy":
 			l.compacted = strings.Contains(*config.Value, "compact")
+		case config.Name == "message.timestamp.type":
+			l.ownTimestamps = *config.Value == "LogAppendTime"
+		case config.Name == "message.timestamp.after.max.ms":
+			setMillis(&l.afterMaxMillis, *config.Value)
+		case config.Name == "message.timestamp.before.max.ms":
+			setMillis(&l.beforeMaxMillis, *config.Value)
 		}
+	}
+}
+
+func setMillis(to *int64, text string) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
+		*to = n
 	}
 }

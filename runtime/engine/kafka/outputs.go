@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -38,7 +39,9 @@ type outputTopic struct {
 	name       string
 	partitions []*outputPartition
 	limits     topicLimits
-	fresh      bool // looked up since the batch was opened
+	// Timestamps are taken from earliest to latest, in ms.
+	earliest, latest int64
+	fresh            bool // looked up since the batch was opened
 }
 
 type outputPartition struct {
@@ -98,6 +101,7 @@ func (t *outputTopic) refresh(ctx context.Context, c *cluster) error {
 	if t.limits, err = c.limitsOf(ctx, t.name); err != nil {
 		return err
 	}
+	t.earliest, t.latest = t.limits.timestamps(time.Now())
 	t.fresh = true
 	return nil
 }
@@ -143,6 +147,10 @@ func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp 
 	if t.limits.compacted && key == nil {
 		return &engine.OutputError{Input: input, Topic: t.name, Err: engine.ErrInvalidRecord,
 			Detail: "the record has no key and the topic is compacted"}
+	}
+	if timestamp < t.earliest || timestamp > t.latest {
+		return &engine.OutputError{Input: input, Topic: t.name, Err: engine.ErrInvalidRecord, Detail: fmt.Sprintf(
+			"its timestamp is %d ms since 1970, the topic takes %d to %d now (message.timestamp.after.max.ms, message.timestamp.before.max.ms)", timestamp, t.earliest, t.latest)}
 	}
 	index := int(o.inputPartition) % len(t.partitions)
 	if key != nil {
