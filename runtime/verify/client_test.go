@@ -103,7 +103,7 @@ func (r *run) start(id int, m mode, random *rand.Rand, transactionalID string) (
 	if m != plain {
 		opts = append(opts, kgo.TransactionalID(transactionalID), kgo.TransactionTimeout(transactionTimeout))
 	}
-	if r.old && id%2 == 1 {
+	if r.plant.old || r.old && id%2 == 1 {
 		// Transactions as they were before KIP-890: partitions and offsets are added by requests of their own.
 		opts = append(opts, kgo.MaxVersions(kversion.V3_7_0()))
 	}

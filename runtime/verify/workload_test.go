@@ -22,6 +22,7 @@ import (
 type plant struct {
 	keepsPosition bool // an abort does not go back to where the transaction began
 	crashes       bool // subscribed clients end often
+	old           bool // all clients speak the protocol of Kafka 3.7
 }
 
 // run is the recording of one history.
