@@ -34,7 +34,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,8 +70,8 @@ type embedded struct {
 	ahead       int
 	// spread chooses the partition of records without a key that Append writes.
 	spread atomic.Uint32
-	// updating is held by who updates a topic.
-	updating sync.Mutex
+	// updating holds a token while somebody updates a topic.
+	updating chan struct{}
 }
 
 // New returns the engine over a broker's topics, groups and transactions.
@@ -85,6 +84,7 @@ func New(topics *topic.Topics, groups *group.Coordinator, txns *txn.Coordinator,
 
 		transaction: cmp.Or(o.TransactionTimeout, 5*time.Minute),
 		ahead:       aheadBytes,
+		updating:    make(chan struct{}, 1),
 	}
 }
 

@@ -129,7 +129,8 @@ func (s *session) abortTransaction(ctx context.Context) error {
 	return nil
 }
 
-// clear leaves nothing of an aborted batch behind: the next one is not to commit it.
+// clear leaves nothing of an aborted batch behind, lest the next one commits it. It has
+// something to do if Abort could not end the transaction, or the producer was lost.
 func (s *session) clear(ctx context.Context) error {
 	t := s.txn
 	if err := t.giveUp(ctx); err != nil {

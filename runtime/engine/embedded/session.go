@@ -203,7 +203,7 @@ func (s *session) Begin(outputs []string) error {
 	if s.open {
 		return errors.New("a batch is open already: Commit or Abort comes first")
 	}
-	if s.txn != nil && (s.txn.open || s.txn.lost) { // Abort did not get that far
+	if s.txn != nil {
 		if err := s.clear(s.m.ctx); err != nil {
 			return s.refusal(s.m.ctx, err)
 		}
@@ -269,6 +269,11 @@ func (s *session) Commit(ctx context.Context, next int64) error {
 
 func (s *session) commit(ctx context.Context, next int64) error {
 	if s.txn != nil {
+		if !s.open {
+			if err := s.clear(ctx); err != nil {
+				return s.refusal(ctx, err)
+			}
+		}
 		return s.commitTransaction(ctx, next)
 	}
 	if err := s.committer.room(ctx); err != nil {

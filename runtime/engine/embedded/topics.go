@@ -74,8 +74,12 @@ const updateTimeout = time.Minute
 // Update implements engine.Engine. Of those who update a topic, in whatever
 // process, the last to begin fences all others: they begin again.
 func (e *embedded) Update(ctx context.Context, name string, f func(context.Context) ([]engine.Record, error)) error {
-	e.updating.Lock() // in one process nobody needs to be fenced
-	defer e.updating.Unlock()
+	select {
+	case e.updating <- struct{}{}: // in one process nobody needs to be fenced
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-e.updating }()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		fenced, err := e.update(ctx, name, f)
 		if !fenced {

@@ -167,6 +167,9 @@ func TestAbortWithoutSpace(t *testing.T) {
 		if err := s.Begin([]string{"out"}); !errors.Is(err, engine.ErrStorage) {
 			t.Fatalf("begin before the abort: %v", err)
 		}
+		if err := s.Commit(ctx, 1); !errors.Is(err, engine.ErrStorage) {
+			t.Fatalf("commit of an offset before the abort: %v", err)
+		}
 		full.Store(false)
 		if err := errors.Join(s.Begin([]string{"out"}), s.Produce(ctx, &outputList{{Key: keyFor(0), Value: []byte("kept")}}), s.Commit(ctx, 1)); err != nil {
 			t.Fatal(err)
