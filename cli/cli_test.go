@@ -63,7 +63,7 @@ func TestFlagsBehindArguments(t *testing.T) {
 			switch f.(type) {
 			case *cli.BoolFlag:
 				flags = append(flags, "--"+f.Names()[0])
-			case *cli.IntFlag, *cli.Int64Flag:
+			case *cli.IntFlag, *cli.Int64Flag, *cli.IntSliceFlag:
 				flags = append(flags, "--"+f.Names()[0], "-7")
 			case *cli.DurationFlag:
 				flags = append(flags, "--"+f.Names()[0]+"=3s")
