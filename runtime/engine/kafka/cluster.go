@@ -28,12 +28,6 @@ const (
 	defaultMessageBytes = 1<<20 + 12
 )
 
-// The versions of requests that name topics. Later ones carry topic ids instead.
-const (
-	fetchByName   = 12
-	produceByName = 12
-)
-
 // negotiate finds out what the cluster can do and opens the engine's own client.
 func (k *kafka) negotiate(ctx context.Context) error {
 	probe, err := kgo.NewClient(k.options...)
@@ -54,9 +48,8 @@ func (k *kafka) negotiate(ctx context.Context) error {
 		}
 	}
 	versions := kversion.Stable()
-	versions.SetMaxKeyVersion(int16(kmsg.Fetch), fetchByName)
-	versions.SetMaxKeyVersion(int16(kmsg.Produce), produceByName)
-	versions.SetMaxKeyVersion(int16(kmsg.OffsetCommit), 9) // these, too, name topics
+	// Offsets belong to topics by name, whatever their ids: later versions carry ids instead.
+	versions.SetMaxKeyVersion(int16(kmsg.OffsetCommit), 9)
 	versions.SetMaxKeyVersion(int16(kmsg.OffsetFetch), 9)
 	versions.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 5)
 	if !k.implicit {
@@ -81,10 +74,17 @@ type cluster struct {
 	mu     sync.Mutex
 	topics map[string]topicInfo
 	limits map[string]topicLimits
+	// What is written to or read from is named by its id, where brokers have ids: a topic that is made anew is
+	// another one, of which brokers may hear late.
+	ids   map[string]topicID
+	names map[topicID]string
 }
+
+type topicID [16]byte
 
 // topicInfo is a topic as of a moment.
 type topicInfo struct {
+	id      topicID
 	leaders []int32 // node by partition; -1: none at present
 	asOf    time.Time
 }
@@ -113,7 +113,25 @@ func (l *topicLimits) timestamps(now time.Time) (earliest, latest int64) {
 }
 
 func newCluster(client *kgo.Client) *cluster {
-	return &cluster{client: client, topics: map[string]topicInfo{}, limits: map[string]topicLimits{}}
+	return &cluster{client: client, topics: map[string]topicInfo{}, limits: map[string]topicLimits{},
+		ids: map[string]topicID{}, names: map[topicID]string{}}
+}
+
+// id is the id of a topic as it was heard last; zero if there is none.
+func (c *cluster) id(name string) topicID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ids[name]
+}
+
+// name is the topic that an answer is about, which has the one or the other.
+func (c *cluster) name(name string, id topicID) string {
+	if name != "" {
+		return name
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.names[id]
 }
 
 // topic returns what is known, asked for again if it is older than maxAge. A topic that does not
@@ -189,12 +207,16 @@ func (c *cluster) metadata(ctx context.Context, names []string) (map[string]topi
 		default:
 			return nil, fmt.Errorf("topic %q: %w", *t.Topic, err)
 		}
-		info := topicInfo{leaders: make([]int32, len(t.Partitions)), asOf: time.Now()}
+		info := topicInfo{id: t.TopicID, leaders: make([]int32, len(t.Partitions)), asOf: time.Now()}
 		for _, p := range t.Partitions {
 			if p.Partition >= 0 && int(p.Partition) < len(info.leaders) {
 				info.leaders[p.Partition] = p.Leader
 			}
 		}
+		if was := c.ids[*t.Topic]; was != info.id {
+			delete(c.names, was)
+		}
+		c.ids[*t.Topic], c.names[info.id] = info.id, *t.Topic
 		c.topics[*t.Topic] = info
 		found[*t.Topic] = info
 	}

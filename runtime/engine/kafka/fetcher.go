@@ -313,7 +313,7 @@ func (r *reader) request() (*kmsg.FetchRequest, map[engine.TopicPartition]questi
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.IsolationLevel = int32(wait.Milliseconds()), 1, fetchBytes, 1
 	byTopic(partitions, func(topic string, numbers []int32) {
 		t := kmsg.NewFetchRequestTopic()
-		t.Topic = topic
+		t.Topic, t.TopicID = topic, r.f.c.id(topic)
 		for _, n := range numbers {
 			p := kmsg.NewFetchRequestTopicPartition()
 			p.Partition, p.PartitionMaxBytes = n, fetchPartitionBytes
@@ -348,9 +348,10 @@ func (r *reader) answered(asked map[engine.TopicPartition]question, answer *kmsg
 		}
 	}
 	for _, t := range answer.Topics {
+		name := r.f.c.name(t.Topic, t.TopicID)
 		for i := range t.Partitions {
 			p := &t.Partitions[i]
-			q, ok := asked[engine.TopicPartition{Topic: t.Topic, Partition: p.Partition}]
+			q, ok := asked[engine.TopicPartition{Topic: name, Partition: p.Partition}]
 			if !ok {
 				continue
 			}

@@ -37,6 +37,7 @@ type outputs struct {
 // outputTopic is a topic that outputs go to, as of the last refresh.
 type outputTopic struct {
 	name       string
+	id         topicID
 	partitions []*outputPartition
 	limits     topicLimits
 	// Timestamps are taken from earliest to latest, in ms.
@@ -92,11 +93,11 @@ func (t *outputTopic) refresh(ctx context.Context, c *cluster) error {
 	if err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
+	if t.id != info.id {
+		t.id, t.partitions = info.id, nil
+	}
 	for i := len(t.partitions); i < len(info.leaders); i++ {
 		t.partitions = append(t.partitions, &outputPartition{tp: engine.TopicPartition{Topic: t.name, Partition: int32(i)}})
-	}
-	if len(t.partitions) > len(info.leaders) {
-		t.partitions = t.partitions[:len(info.leaders)] // the topic was made anew, with fewer
 	}
 	if t.limits, err = c.limitsOf(ctx, t.name); err != nil {
 		return err

@@ -121,7 +121,7 @@ func (c *cluster) fetch(ctx context.Context, tp engine.TopicPartition, offset in
 	req := kmsg.NewPtrFetchRequest()
 	req.MinBytes, req.MaxBytes, req.IsolationLevel = 0, fetchBytes, 1
 	t := kmsg.NewFetchRequestTopic()
-	t.Topic = tp.Topic
+	t.Topic, t.TopicID = tp.Topic, c.id(tp.Topic)
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition, p.FetchOffset, p.PartitionMaxBytes = tp.Partition, offset, fetchPartitionBytes
 	t.Partitions = append(t.Partitions, p)

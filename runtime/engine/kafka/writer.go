@@ -294,7 +294,7 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 			i = len(req.Topics)
 			topics[s.p.tp.Topic] = i
 			t := kmsg.NewProduceRequestTopic()
-			t.Topic = s.p.tp.Topic
+			t.Topic, t.TopicID = s.p.tp.Topic, w.c.id(s.p.tp.Topic)
 			req.Topics = append(req.Topics, t)
 		}
 		rp := kmsg.NewProduceRequestTopicPartition()
@@ -317,8 +317,9 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 		return 0, fmt.Errorf("write to broker %d: %w", leader, err)
 	}
 	for _, t := range answer.Topics {
+		name := w.c.name(t.Topic, t.TopicID)
 		for _, rp := range t.Partitions {
-			s, ok := waiting[engine.TopicPartition{Topic: t.Topic, Partition: rp.Partition}]
+			s, ok := waiting[engine.TopicPartition{Topic: name, Partition: rp.Partition}]
 			if !ok {
 				continue
 			}
@@ -327,7 +328,7 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 				w.acknowledge(s, rp.BaseOffset)
 				acknowledged++
 			default:
-				w.c.moved(t.Topic)
+				w.c.moved(name)
 				err = refused(s.p.tp, failed, rp.ErrorMessage)
 			}
 		}
