@@ -61,6 +61,13 @@ func (p *partition) poison(first int, t *trap) (next int, err error) {
 	rest := retryFirst
 	for try := range p.release.Retries {
 		p.retryingRecord(first, try+1, t)
+		// Records before this one do not wait for it.
+		p.handled(first)
+		if p.dueWithin(rest) {
+			if err := p.commit(); err != nil {
+				return first, err
+			}
+		}
 		if !sleep(p.live, rest) {
 			return first, nil
 		}

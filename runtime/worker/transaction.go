@@ -104,7 +104,10 @@ func (p *writer) handled(next int) {
 }
 
 // due tells whether the transaction should end although there is more to read.
-func (p *writer) due() bool {
+func (p *writer) due() bool { return p.dueWithin(0) }
+
+// dueWithin tells whether it should before d is over.
+func (p *writer) dueWithin(d time.Duration) bool {
 	t := &p.transaction
 	if t.empty() {
 		return false
@@ -114,7 +117,7 @@ func (p *writer) due() bool {
 	if c.Group.Delivery == engine.AtLeastOnce {
 		size, age = min(size, eagerBytes), min(age, eagerAge)
 	}
-	return t.tally.bytesOut >= size || time.Since(t.since) >= age || p.replaced()
+	return t.tally.bytesOut >= size || time.Since(t.since)+d >= age || p.replaced()
 }
 
 // commit makes the outcome of all records that are handled durable. When the
