@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/deploy"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // verification sends sequences through a fleet while something disturbs it.
@@ -223,91 +222,5 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 		s.kills, restarts, freezes, cuts, upgrades, upgraded.Load(), o.versions(), o)
 	if o.violations > 0 || o.missing != nil {
 		t.Error("nothing may be lost, twice, out of order or torn")
-	}
-}
-
-// TestVerifyCatches plants bugs between brokers and clients, or has deployments
-// promise less, and wants it noticed.
-func TestVerifyCatches(t *testing.T) {
-	binaryPath(t)
-	seed := seed(t)
-	for i, b := range []struct {
-		name     string
-		codec    *codec
-		delivery string
-		kill     bool
-	}{
-		{name: "deliver at least once", delivery: deploy.DeliveryAtLeastOnce, kill: true},
-		{
-			name: "write an acknowledged batch twice",
-			codec: &codec{change: func(c *codec, r kmsg.Request) {
-				if m, ok := r.(*kmsg.ProduceRequest); ok && c.nth(50) {
-					c.proxy.again(m, m.Topics[0], m.Topics[0].Partitions[0])
-				}
-			}},
-		},
-		{
-			name: "lose an acknowledged batch",
-			codec: &codec{answer: func(c *codec, a kmsg.Response) {
-				keep(a, func(_ int32, b batch) bool { return b.offset() < 50 || b.offset()%50 > 3 })
-			}},
-		},
-		{
-			name: "serve what was aborted or is not committed", kill: true,
-			codec: &codec{change: func(_ *codec, r kmsg.Request) {
-				if fetch, ok := r.(*kmsg.FetchRequest); ok {
-					fetch.IsolationLevel = 0
-				}
-			}},
-		},
-		{
-			name: "tear a transaction: one of its partitions is missing",
-			codec: &codec{answer: func(_ *codec, a kmsg.Response) {
-				keep(a, func(partition int32, b batch) bool {
-					return !b.transactional() || partition != 1 || b.offset()%16 != 5
-				})
-			}},
-		},
-		{
-			name:  "let two batches change places",
-			codec: &codec{answer: func(_ *codec, a kmsg.Response) { swap(a) }},
-		},
-		{
-			name:  "damage a value",
-			codec: &codec{answer: func(c *codec, a kmsg.Response) { damage(a, c, 20) }},
-		},
-	} {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			var planted bug
-			if b.codec != nil {
-				planted = b.codec
-			}
-			p := newProxy(t, seed+uint64(i), planted)
-			if b.codec != nil {
-				b.codec.proxy = p
-			}
-			s := startServer(t, p)
-			createFleetTopics(t, p.address(), 64<<10)
-			deployFleet(t, s.admin, b.delivery)
-			v := &verification{
-				t: t, seed: seed + uint64(i), brokers: p.address(), times: 100, restLow: 50 * time.Millisecond, restHigh: 400 * time.Millisecond,
-				disturb: func(context.Context, *rand.Rand) error {
-					if b.kill {
-						return s.crash(0)
-					}
-					return nil
-				},
-				enough: func(live *sink) bool { n, _ := live.found(); return n > 0 },
-			}
-			o, err := v.run()
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%d kills; %s", s.kills, o)
-			if o.violations == 0 {
-				t.Error("it was not noticed")
-			}
-		})
 	}
 }
