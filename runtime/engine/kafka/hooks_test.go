@@ -59,9 +59,16 @@ func (c outsider) produce(t testing.TB, topic string, partition int32, codec str
 
 func (c outsider) grow(t testing.TB, topic string, partitions int) {
 	t.Helper()
-	answers, err := kadm.NewClient(newClient(t, c.brokers)).UpdatePartitions(t.Context(), partitions, topic)
+	client := newClient(t, c.brokers)
+	answers, err := kadm.NewClient(client).UpdatePartitions(t.Context(), partitions, topic)
 	if err == nil {
 		err = answers.Error()
+	}
+	var p pauses
+	for known := false; err == nil && !known; {
+		if known, _ = newCluster(client).known(t.Context(), topic, partitions); !known {
+			err = p.wait(t.Context())
+		}
 	}
 	if err != nil {
 		t.Fatal(err)
