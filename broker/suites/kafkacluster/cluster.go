@@ -105,6 +105,7 @@ func Open(ctx context.Context, dir string) (*Cluster, error) {
 	}
 	id := make([]byte, 16)
 	_, _ = rand.Read(id) // it never fails
+	id[0] &= 0x7f        // in base64 it begins with a letter: as an argument it must not begin with a dash
 	c := &Cluster{dir: dir, jars: jars, id: base64.RawURLEncoding.EncodeToString(id)}
 	if err := c.configure(); err != nil {
 		return nil, err
