@@ -333,12 +333,13 @@ func TestSimulationAtHome(t *testing.T) {
 		}
 		return
 	}
+	seeds := seedCount() / homeShare
 	var next atomic.Uint64
 	var records, aborts, acked atomic.Int64
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
-			for seed := next.Add(1); seed <= *seedsFlag/homeShare && !t.Failed(); seed = next.Add(1) {
+			for seed := next.Add(1); seed <= seeds && !t.Failed(); seed = next.Add(1) {
 				h, wrong := simulateHome(t, seed, false)
 				if len(wrong) > 0 {
 					t.Errorf("seed %d, %+v\n%s\n\n%s", seed, h.options, strings.Join(h.story, "\n"), strings.Join(wrong[:min(5, len(wrong))], "\n"))

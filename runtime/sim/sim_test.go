@@ -35,12 +35,13 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
+	seeds := seedCount()
 	var total worker.Stats
 	var next atomic.Uint64
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
-			for seed := next.Add(1); seed <= *seedsFlag && !t.Failed(); seed = next.Add(1) {
+			for seed := next.Add(1); seed <= seeds && !t.Failed(); seed = next.Add(1) {
 				r, wrong := simulate(t, seed, bugs{})
 				if len(wrong) > 0 {
 					t.Errorf("seed %d, %+v\n%s\n\n%s", seed, r.options, strings.Join(r.story, "\n"), strings.Join(wrong[:min(5, len(wrong))], "\n"))
@@ -54,9 +55,17 @@ func TestSimulation(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("%d records in %d transactions, %d aborted, %d dead letters", total.RecordsIn.Load(), total.Commits.Load(), total.Aborts.Load(), total.DeadLetters.Load())
-	if *seedsFlag >= 100 && (total.Aborts.Load() == 0 || total.DeadLetters.Load() == 0 || total.RecordsIn.Load() == 0) {
+	if seeds >= 100 && (total.Aborts.Load() == 0 || total.DeadLetters.Load() == 0 || total.RecordsIn.Load() == 0) {
 		t.Error("nothing went wrong: the simulation does not simulate anything")
 	}
+}
+
+// seedCount is a tenth with -short.
+func seedCount() uint64 {
+	if testing.Short() {
+		return *seedsFlag / 10
+	}
+	return *seedsFlag
 }
 
 // simulate runs one seed in a bubble of its own.
