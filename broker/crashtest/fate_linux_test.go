@@ -25,11 +25,19 @@ func (f fate) String() string {
 		"the last write is torn", "some sectors are lost", "the earlier half of the writes is lost"}[f]
 }
 
+// superblockEnd is behind the superblock of ext4. It is the one thing that ext4
+// writes in place and trusts to be whole: torn, it takes an operator with a backup of it.
+const superblockEnd = 4096
+
 // apply returns the disk as the cut leaves it. Writes of one place keep their order, as on any disk.
 func (f fate) apply(durable []byte, pending []blockEvent, rng *rand.Rand) []byte {
 	disk := slices.Clone(durable)
 	for i, w := range pending {
-		sectors := (len(w.data) + sectorBytes - 1) / sectorBytes
+		sector := sectorBytes
+		if w.at < superblockEnd {
+			sector = len(w.data)
+		}
+		sectors := (len(w.data) + sector - 1) / sector
 		keep := func(int) bool { return false }
 		switch f {
 		case allKept:
@@ -50,7 +58,7 @@ func (f fate) apply(durable []byte, pending []blockEvent, rng *rand.Rand) []byte
 		}
 		for s := range sectors {
 			if keep(s) {
-				from, to := s*sectorBytes, min((s+1)*sectorBytes, len(w.data))
+				from, to := s*sector, min((s+1)*sector, len(w.data))
 				copy(disk[w.at+int64(from):], w.data[from:to])
 			}
 		}

@@ -316,7 +316,7 @@ func (l *logExpectation) complete(logStart int64, seen, newest map[string]int64)
 		if _, there := seen[id]; !m.acked || m.offset < logStart || m.hidden && l.life.compact {
 			continue
 		} else if !there {
-			replaced := newest[m.key] > m.offset
+			replaced := newest[m.key] > m.offset || l.buried[m.key]
 			if last := l.lastKey[m.key]; last != nil {
 				replaced = replaced || last.offset > m.offset || last.tombstone
 			}

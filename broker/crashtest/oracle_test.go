@@ -223,6 +223,7 @@ type logExpectation struct {
 	life     *life
 	messages map[string]*expected
 	lastKey  map[string]*expected // the acknowledged and committed message with the largest offset of each key
+	buried   map[string]bool      // keys with a tombstone in doubt: with what it replaced it may have gone for good
 	end      int64                // behind the last acknowledged message
 	floor    int64                // the log starts here at the earliest
 	ceiling  int64                // and here at the latest; -1: at the end
@@ -270,7 +271,7 @@ func (o *oracle) expect(at, early int) *expectation {
 func (e *expectation) log(p place) *logExpectation {
 	l := e.logs[p]
 	if l == nil {
-		l = &logExpectation{life: e.oracle.lives[p.life], messages: map[string]*expected{}, lastKey: map[string]*expected{}}
+		l = &logExpectation{life: e.oracle.lives[p.life], messages: map[string]*expected{}, lastKey: map[string]*expected{}, buried: map[string]bool{}}
 		e.logs[p] = l
 	}
 	return l
@@ -283,6 +284,9 @@ func (e *expectation) addAttempt(a *attempt) {
 	for _, m := range a.messages {
 		x := &expected{message: m, acked: acked, attempt: a, hidden: !maybe, sure: sure}
 		l.messages[m.id] = x
+		if m.tombstone && maybe && !(acked && sure) {
+			l.buried[m.key] = true
+		}
 		if !acked {
 			continue
 		}

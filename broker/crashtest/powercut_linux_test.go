@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -45,8 +46,8 @@ func cutPower(t *testing.T, scratch string) {
 	total, moments, repaired := 0, 0, 0
 	var coverage cutCoverage
 	for seed := *seedFlag; total < *powercutFlag; seed++ {
-		cut := recordDisk(t, scratch, seed, 60, nil)
-		n := min(*powercutFlag-total, 100)
+		cut := recordDisk(t, scratch, seed, 80, nil)
+		n := min(*powercutFlag-total, 60)
 		failed, err := cut.play(n, false)
 		if err != nil {
 			image := filepath.Join(t.ArtifactDir(), imageFile)
@@ -59,8 +60,8 @@ func cutPower(t *testing.T, scratch string) {
 	}
 	t.Logf("%d moments of %d writes and flushes of the disk, workload seeds from %d, %+v, %d repaired by fsck: nothing lost",
 		total, moments, *seedFlag, coverage, repaired)
-	if coverage.Flushes == 0 || coverage.Unsynced == 0 {
-		t.Errorf("the disk was not used as it should be: %+v", coverage)
+	if c := coverage; total >= 200 && (c.Unsynced == 0 || c.Compacted == 0 || c.Dropped == 0 || c.Deleted == 0 || c.Transactions == 0 || c.Heartbeats == 0) {
+		t.Errorf("the workload has left something out: %+v", c)
 	}
 }
 
@@ -140,6 +141,7 @@ type diskRecord struct {
 	unsynced int // moments at which there was something to lose
 	mu       sync.Mutex
 	repaired int
+	files    fileCount
 }
 
 // recordDisk runs a workload on an ext4 on a recorded disk.
@@ -180,10 +182,13 @@ func recordDisk(t *testing.T, scratch string, seed uint64, steps int, decide fun
 			}
 			return int(info.Size())
 		}
-		disk := volume{vfs.OS{}, filepath.Join(m.dir, "data")}
-		if decide != nil {
-			disk.FS = &vfs.Fault{FS: disk.FS, Decide: decide}
-		}
+		disk := volume{&vfs.Fault{FS: vfs.OS{}, Decide: func(op vfs.Op) error {
+			d.files.note(op)
+			if decide == nil {
+				return nil
+			}
+			return decide(op)
+		}}, filepath.Join(m.dir, "data")}
 		d.oracle = runWorkload(t, seed, steps, disk, now, nil)
 		err = m.unmount()
 	}
@@ -197,12 +202,38 @@ func recordDisk(t *testing.T, scratch string, seed uint64, steps int, decide fun
 	return d
 }
 
+// fileCount counts what the broker did to its files.
+type fileCount struct{ Segments, Compacted, Dropped, Deleted atomic.Int32 }
+
+func (c *fileCount) note(op vfs.Op) {
+	switch {
+	case op.Kind == vfs.OpCreate && strings.HasSuffix(op.Path, ".log"):
+		c.Segments.Add(1)
+	case op.Kind == vfs.OpRename && strings.HasSuffix(op.Path, ".log"):
+		c.Compacted.Add(1)
+	case op.Kind == vfs.OpRename && strings.HasSuffix(op.Path, ".log.deleted"):
+		c.Dropped.Add(1)
+	case op.Kind == vfs.OpRemoveAll:
+		c.Deleted.Add(1)
+	}
+}
+
 // cutCoverage counts what the disks were asked for.
-type cutCoverage struct{ Writes, Flushes, Unsynced, Transactions int }
+type cutCoverage struct {
+	Writes, Flushes, Unsynced             int // of the disk; moments at which there was something to lose
+	Segments, Compacted, Dropped, Deleted int // files and directories
+	Transactions, Commits, Heartbeats     int
+}
 
 func (c *cutCoverage) add(d *diskRecord) {
 	c.Unsynced += d.unsynced
 	c.Transactions += len(d.oracle.txns)
+	c.Commits += len(d.oracle.commits)
+	c.Heartbeats += len(d.oracle.beats)
+	c.Segments += int(d.files.Segments.Load())
+	c.Compacted += int(d.files.Compacted.Load())
+	c.Dropped += int(d.files.Dropped.Load())
+	c.Deleted += int(d.files.Deleted.Load())
 	for i := range d.events {
 		if d.events[i].flush {
 			c.Flushes++

@@ -211,7 +211,7 @@ func (l *logExpectation) judgeVisible(visible map[string]int64, logStart int64, 
 	}
 	for key, m := range l.lastKey {
 		at, seen := newest[key]
-		if m.attempt != nil && m.offset >= logStart && !m.tombstone && (!seen || at < m.offset) {
+		if m.attempt != nil && m.offset >= logStart && !m.tombstone && !l.buried[key] && (!seen || at < m.offset) {
 			return fmt.Errorf("%s, the last of its key, cannot be seen by readers of committed records", m.id)
 		}
 	}
