@@ -10,6 +10,9 @@
 // record and left the batches) is taken up again if its producer is known, and
 // aborted otherwise; no partition waits for it for ever.
 //
+// Producers in the broker's own process use a Writer, which spares two of the
+// four waits for the disk that a client's transaction has.
+//
 // A batch of a transaction is appended while the transaction is held (Within),
 // so that none can follow the decision: a late request never lands in the
 // next transaction, whatever the version of the client.

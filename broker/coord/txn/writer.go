@@ -77,7 +77,11 @@ func (w *Writer) Within(tp Partition, f func() error) error {
 func (w *Writer) While(f func() error) error {
 	w.t.mu.RLock()
 	defer w.t.mu.RUnlock()
-	if err := w.t.owns(w.p); err != nil {
+	err := w.t.owns(w.p)
+	if err == nil && w.t.dead {
+		err = errForgotten
+	}
+	if err != nil {
 		return w.explain(err)
 	}
 	return f()

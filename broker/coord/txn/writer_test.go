@@ -173,3 +173,29 @@ func TestWriterUsesUpEpochs(t *testing.T) {
 		t.Errorf("committed is %q, producer %v after %d", got, by.Producer(), first)
 	}
 }
+
+// TestWriterIsForgotten: an id that was not used for days may be somebody else's meanwhile.
+func TestWriterIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, vfs.NewMem(), Options{})
+		defer w.close()
+		by := w.writer()
+		must(t, w.fill(by, 1))
+		must(t, by.Commit(t.Context()))
+		time.Sleep(8 * 24 * time.Hour)
+		for name, err := range map[string]error{
+			"Add":   by.Add(Partition{Topic: "a"}),
+			"While": by.While(func() error { return nil }),
+		} {
+			if !errors.Is(err, ErrUnknownProducer) {
+				t.Errorf("%s after eight idle days: %v", name, err)
+			}
+		}
+		next := w.writer()
+		must(t, w.fill(next, 2))
+		must(t, next.Commit(t.Context()))
+		if got := w.committed("a"); got != "2" { // retention has taken the first
+			t.Errorf("committed is %q", got)
+		}
+	})
+}
