@@ -69,6 +69,29 @@ func (o outcome) problems(skip bool) (wrong []string) {
 	return append(wrong, o.checkLetters(letters)...)
 }
 
+// once is o without what is there again, which at-least-once delivery allows after a failure.
+func (o outcome) once() outcome {
+	first := func(all [][]engine.Record, name func(engine.Record) string) [][]engine.Record {
+		seen, kept := map[string]bool{}, [][]engine.Record{}
+		for _, records := range all {
+			kept = append(kept, slices.DeleteFunc(slices.Clone(records), func(r engine.Record) bool {
+				again := seen[name(r)]
+				seen[name(r)] = true
+				return again
+			}))
+		}
+		return kept
+	}
+	return outcome{
+		in: o.in,
+		out: first(o.out, func(r engine.Record) string {
+			_, id, _ := strings.Cut(string(r.Value), "|")
+			return id
+		}),
+		letters: first(o.letters, func(r engine.Record) string { return string(r.Value) }),
+	}
+}
+
 // expected lists the outputs by key, without versions, and the dead letters by source.
 func (o outcome) expected() (outputs map[string][]string, letters map[string]string) {
 	outputs, letters = map[string][]string{}, map[string]string{}

@@ -110,6 +110,7 @@ func simulateHome(t *testing.T, seed uint64, liar bool) (h *home, wrong []string
 	synctest.Test(t, func(*testing.T) {
 		h = &home{disk: vfs.NewMem(), liar: liar}
 		h.init(seed)
+		h.AtLeastOnce = h.rng.IntN(5) == 0
 		if err := h.begin(); err != nil {
 			wrong = []string{err.Error()}
 			return
@@ -263,6 +264,9 @@ func (h *home) settle() (wrong []string) {
 	h.reaping.Wait()
 	o := outcome{in: h.read("in"), out: h.read("out"), letters: h.read("d.dlq")}
 	h.close()
+	if h.AtLeastOnce {
+		o = o.once()
+	}
 	return slices.Concat(wrong, o.problems(h.Skip), h.leftovers(), h.missing(o))
 }
 

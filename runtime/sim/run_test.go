@@ -33,6 +33,7 @@ type options struct {
 	Slow                                 time.Duration // longest that the guest takes for a record
 	Skip                                 bool          // the error policy
 	Bounded                              bool          // what is left at the end is done by bounded runs
+	AtLeastOnce                          bool          // at home only
 }
 
 func drawOptions(r *rand.Rand) options {
@@ -245,7 +246,7 @@ func (r *run) start(until worker.Until) {
 func (r *fleet) startOn(e engine.Engine, n *node, until worker.Until) {
 	w, err := worker.New(context.Background(), worker.Config{
 		Engine:  e,
-		Group:   engine.Group{Name: "d", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartEarliest}},
+		Group:   engine.Group{Name: "d", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartEarliest}, Delivery: r.delivery()},
 		Release: r.release(r.version), CommitInterval: r.CommitInterval, CommitBytes: r.CommitBytes, Until: until,
 		Stats: &r.stats, Logs: r.logs, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -256,6 +257,13 @@ func (r *fleet) startOn(e engine.Engine, n *node, until worker.Until) {
 	r.alive = append(r.alive, &process{w, n})
 	r.started++
 	r.tell("start worker %d with v%d", r.started, r.version)
+}
+
+func (r *fleet) delivery() engine.Delivery {
+	if r.AtLeastOnce {
+		return engine.AtLeastOnce
+	}
+	return engine.ExactlyOnce
 }
 
 func (r *fleet) pickProcess() *process {
