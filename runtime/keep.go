@@ -10,12 +10,13 @@ import (
 // committed once more. Brokers forget those of a group without members after days.
 const keepInterval = 6 * time.Hour
 
-// keepGroups keeps the place of deployments that rest, however long: at the start, for the
+// keepHouse keeps the place of deployments that rest, however long, and forgets modules that nobody needs: at the start, for the
 // process may have been away for longer than a group is remembered, and from time to time.
-func keepGroups(r *Runtime) {
+func keepHouse(r *Runtime) {
 	ticker := time.NewTicker(keepInterval)
 	defer ticker.Stop()
 	for {
+		r.collectGarbage()
 		for _, d := range r.all() {
 			// The second has the marks of which dead letters were retried.
 			for _, group := range []string{deploy.GroupName(d.name), deploy.DeadLetterTopic(d.name)} {

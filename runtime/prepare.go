@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
@@ -261,13 +262,14 @@ type tried struct {
 type triedBlob struct {
 	digest module.Digest
 	bytes  []byte
+	at     time.Time
 }
 
 func (t *tried) put(b []byte) module.Digest {
 	digest := module.DigestOf(b)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blobs = append(slices.DeleteFunc(t.blobs, func(o triedBlob) bool { return o.digest == digest }), triedBlob{digest, b})
+	t.blobs = append(slices.DeleteFunc(t.blobs, func(o triedBlob) bool { return o.digest == digest }), triedBlob{digest, b, time.Now()})
 	size := 0
 	for i := len(t.blobs) - 1; i >= 0; i-- {
 		if size += len(t.blobs[i].bytes); size > maxTriedBytes {
@@ -276,6 +278,13 @@ func (t *tried) put(b []byte) module.Digest {
 		}
 	}
 	return digest
+}
+
+// forget drops what was put before the given time.
+func (t *tried) forget(before time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.blobs = slices.DeleteFunc(t.blobs, func(b triedBlob) bool { return b.at.Before(before) })
 }
 
 func (t *tried) get(digest module.Digest) ([]byte, bool) {

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -116,14 +117,14 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 	r.inBackground(r.follow)
 	r.inBackground(r.reconcile)
 	if r.only == "" {
-		r.inBackground(r.collectGarbage)
-		r.inBackground(func() { keepGroups(r) })
+		r.inBackground(func() { keepHouse(r) })
 	}
 	return r, nil
 }
 
-// collectGarbage forgets modules and assets that no deployment needs.
+// collectGarbage forgets modules and assets that no deployment and no kept version needs, and those that were only tried.
 func (r *Runtime) collectGarbage() {
+	r.tried.forget(time.Now().Add(-catalog.GracePeriod))
 	n, err := r.catalog.Collect(r.ctx)
 	if err != nil && r.ctx.Err() == nil {
 		r.logger.Warn("collecting unused modules", "error", err)

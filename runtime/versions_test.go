@@ -187,6 +187,10 @@ func TestAPlanStoresNothing(t *testing.T) {
 		if _, err := b.runtime.Deploy(t.Context(), s, DeployOptions{CreateTopics: true}); !errors.Is(err, catalog.ErrNotFound) {
 			t.Errorf("what was only tried was deployed: %v", err)
 		}
+		time.Sleep(2 * keepInterval)
+		if _, ok := b.runtime.tried.get(asset); ok {
+			t.Error("what was tried is kept for ever")
+		}
 		b.close()
 	})
 }
