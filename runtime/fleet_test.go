@@ -339,6 +339,30 @@ func TestALogThatIsAwayForAWhile(t *testing.T) {
 	})
 }
 
+// TestDeploymentsThatWaitToStart are listed: nobody shall think that they are gone.
+func TestDeploymentsThatWaitToStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newBench(t)
+		a.deploy("d", "in", "out")
+		a.deploy("e", "in", "out")
+		a.close()
+		compile := make(chan struct{})
+		a.onCompile(func(string) error { <-compile; return nil })
+		a.open()
+		for range 2 {
+			list, err := a.runtime.List(t.Context())
+			a.ok(err)
+			if len(list) != 2 || list[0].Phase != worker.PhaseStarting || list[1].Spec.Version != 1 {
+				t.Errorf("list is %+v", list)
+			}
+			synctest.Wait()
+		}
+		close(compile)
+		wantPhases(t, append(phases("d", a), phases("e", a)...), worker.PhaseRunning, worker.PhaseRunning)
+		a.close()
+	})
+}
+
 // TestOnlyOneDeployment: a process for a single deployment knows of no other.
 func TestOnlyOneDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -132,7 +132,7 @@ func things(n int64, thing string) string {
 func (r *Runtime) List(ctx context.Context) ([]Status, error) {
 	list := make([]Status, 0)
 	for _, d := range r.all() {
-		if !d.stored() {
+		if _, ok := r.catalog.Deployment(d.name); !ok && !d.stored() {
 			continue // its Deploy is under way
 		}
 		s, err := r.status(ctx, d)
@@ -186,6 +186,9 @@ func (r *Runtime) local(d *deployment) Status {
 	case w != nil:
 		snapshot := w.Snapshot()
 		s.Replacing = snapshot.Replacing
+		if s.Phase == worker.PhaseRunning {
+			s.Reason = snapshot.Notice
+		}
 		rates := d.rates.of(snapshot.Partitions, time.Now())
 		for i, p := range snapshot.Partitions {
 			s.Partitions[p.TopicPartition] = PartitionStatus{Running: true, Worker: &snapshot.Partitions[i], Rate: rates[p.TopicPartition]}
@@ -218,6 +221,8 @@ func advise(s Status) string {
 			fix += fmt.Sprintf(", and `millstream rollback %s` goes back to the version before", name)
 		}
 		return s.Reason + " (" + fix + ")"
+	case s.Phase == worker.PhaseRunning && s.Reason != "" && s.Spec.OnError == deploy.OnErrorDeadLetter:
+		return fmt.Sprintf("%s (`millstream dlq list %s` shows them)", s.Reason, name)
 	case s.Phase == PhasePaused && s.Reason == "":
 		return fmt.Sprintf("it is paused: `millstream resume %s` goes on", name)
 	case s.Phase == worker.PhaseCompleted && s.Reason == "":

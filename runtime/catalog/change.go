@@ -23,12 +23,12 @@ func (c *Catalog) Change(ctx context.Context, name string, decide func(before De
 	}
 	defer c.unlock()
 	var refused error
+	var next *deploy.Spec
 	err := c.log.Update(ctx, c.topic, func(ctx context.Context) ([]engine.Record, error) {
 		if err := c.Refresh(ctx); err != nil {
 			return nil, err
 		}
 		before, exists := c.Deployment(name)
-		var next *deploy.Spec
 		if next, refused = decide(before, exists, c.Others(name)); refused == nil && next != nil {
 			refused = c.Has(*next)
 		}
@@ -46,7 +46,10 @@ func (c *Catalog) Change(ctx context.Context, name string, decide func(before De
 	if err := c.Refresh(ctx); err != nil {
 		return Deployment{}, err
 	}
-	after, _ := c.Deployment(name)
+	after, exists := c.Deployment(name)
+	if next != nil && !exists {
+		return after, fmt.Errorf("%w: somebody else has deleted %q just now", deploy.ErrConflict, name)
+	}
 	return after, nil
 }
 
