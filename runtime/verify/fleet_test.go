@@ -28,7 +28,7 @@ type member struct {
 	module      []byte
 }
 
-// The fleet: one to one, one to three in two topics, and a chain of three.
+// The fleet: one to one, one to three in two topics, a chain of three, and one whose module traps on some records.
 func fleet() []member {
 	out := func(topics ...string) (o []deploy.Output) {
 		for _, t := range topics {
@@ -42,12 +42,17 @@ func fleet() []member {
 		{"first", "in", out("chain.1"), copier(emission{0, 4})},
 		{"second", "chain.1", out("chain.2"), copier(emission{0, 5})},
 		{"third", "chain.2", out("chain.3"), copier(emission{0, 6})},
+		{"picky", "in", out("picky"), picky(emission{0, 7})},
 	}
 }
 
 // fleetStreams are the outputs of a fleet. Upgrades of "same" mark its output differently.
 func fleetStreams() []stream {
-	return []stream{{"same", anyMark}, {"fan.a", 1}, {"fan.b", 2}, {"fan.a", 3}, {"chain.1", 4}, {"chain.2", 5}, {"chain.3", 6}}
+	return []stream{
+		{"same", anyMark, all}, {"fan.a", 1, all}, {"fan.b", 2, all}, {"fan.a", 3, all},
+		{"chain.1", 4, all}, {"chain.2", 5, all}, {"chain.3", 6, all},
+		{"picky", 7, passed}, {deploy.DeadLetterTopic("picky"), 0, poisoned},
+	}
 }
 
 // createFleetTopics makes the topics that a fleet reads and writes, of small segments: what begins and
@@ -60,7 +65,7 @@ func createFleetTopics(t *testing.T, brokers string, segmentBytes int) {
 	}
 	defer client.Close()
 	within(t, 30*time.Second, "creating topics", func() error {
-		made, err := kadm.NewClient(client).CreateTopics(t.Context(), fleetPartitions, -1, smallSegments(segmentBytes), "in", "same", "fan.a", "fan.b", "chain.1", "chain.2", "chain.3")
+		made, err := kadm.NewClient(client).CreateTopics(t.Context(), fleetPartitions, -1, smallSegments(segmentBytes), "in", "same", "fan.a", "fan.b", "chain.1", "chain.2", "chain.3", "picky")
 		return errors.Join(err, made.Error())
 	})
 }
@@ -109,12 +114,13 @@ func (m member) deploy(ctx context.Context, adminURL, delivery string) error {
 	if err != nil {
 		return err
 	}
+	retries := 1 // a trap of these modules comes again, and each try has a rest before it
 	info, err := c.UploadModule(ctx, bytes.NewReader(m.module), int64(len(m.module)))
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
 	_, err = c.Deploy(ctx, admin.DeployRequest{Spec: deploy.Spec{
-		Name: m.name, Module: info.Digest, Inputs: []string{m.input}, Outputs: m.outputs, Start: "earliest", Delivery: delivery,
+		Name: m.name, Module: info.Digest, Inputs: []string{m.input}, Outputs: m.outputs, Start: "earliest", Delivery: delivery, Retries: &retries,
 	}})
 	return err
 }

@@ -11,7 +11,18 @@ type emission struct{ output, mark int32 }
 
 // copier is a guest that makes the same outputs of each record. Output areas may
 // be no larger than 64 KiB, so it flushes after each input when there is half of that.
-func copier(emissions ...emission) []byte {
+func copier(emissions ...emission) []byte { return guest(nil, emissions) }
+
+// picky is a copier that traps on poisoned records.
+func picky(emissions ...emission) []byte {
+	const src = 2
+	lowByte := wasmtest.Code{}.LocalGet(src).LocalGet(src).Mem(wasmtest.I32Load, 4).Op(wasmtest.I32Add)
+	lowByte = lowByte.Mem(wasmtest.I32Load8U, abi.RecordHeaderBytes+valueSequenceEnd-1) // behind the key
+	return guest(lowByte.I32Const(poisonEvery-1).Op(wasmtest.I32And).I32Const(poison).Op(wasmtest.I32Eq).If(wasmtest.NoResult).Op(wasmtest.Unreachable).End(), emissions)
+}
+
+// guest makes the emissions of each record, after it has looked at it.
+func guest(look wasmtest.Code, emissions []emission) []byte {
 	const src, dst, i, size = 2, 3, 4, 5
 	const area, full = (abi.AreaOutput + 1) * wasmtest.AreaBytes, 32 << 10
 	c := wasmtest.Code{}.
@@ -20,6 +31,7 @@ func copier(emissions ...emission) []byte {
 		Block(wasmtest.NoResult).Loop(wasmtest.NoResult).
 		LocalGet(i).LocalGet(0).Mem(wasmtest.I32Load, 0).Op(wasmtest.I32GeU).BrIf(1).
 		LocalGet(src).Mem(wasmtest.I32Load, 0).LocalSet(size)
+	c = c.Append(look)
 	for _, e := range emissions {
 		for to, from := range map[uint32]uint32{0: 0, 12: 4, 16: 8, 20: 12} { // size, key, value, headers
 			c = c.LocalGet(dst).LocalGet(src).Mem(wasmtest.I32Load, from).Mem(wasmtest.I32Store, to)
