@@ -221,8 +221,6 @@ func advise(s Status) string {
 			fix += fmt.Sprintf(", and `millstream rollback %s` goes back to the version before", name)
 		}
 		return s.Reason + " (" + fix + ")"
-	case s.Phase == worker.PhaseRunning && s.Reason != "" && s.Spec.OnError == deploy.OnErrorDeadLetter:
-		return fmt.Sprintf("%s (`millstream dlq list %s` shows them)", s.Reason, name)
 	case s.Phase == PhasePaused && s.Reason == "":
 		return fmt.Sprintf("it is paused: `millstream resume %s` goes on", name)
 	case s.Phase == worker.PhaseCompleted && s.Reason == "":
