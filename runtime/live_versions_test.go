@@ -17,6 +17,22 @@ import (
 	"github.com/millstream-io/millstream/runtime/worker"
 )
 
+// await asks a runtime for the status of a deployment until it is as expected.
+func (l *live) await(r *runtime.Runtime, name string, expected func(runtime.Status) bool) {
+	l.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		status, err := r.Status(l.t.Context(), name)
+		l.ok(err)
+		if expected(status) {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("status is %+v", status)
+		}
+	}
+}
+
 // TestLiveUpgradesInMidStream: two runtimes share a deployment that gets new versions, rollbacks and
 // restarts while records come: each of them has one output, in order.
 func TestLiveUpgradesInMidStream(t *testing.T) {
@@ -73,11 +89,9 @@ func TestLiveUpgradesInMidStream(t *testing.T) {
 	if got := l.consume("out", total+1); string(got[total].Value) != "last" {
 		t.Errorf("behind them comes %s", got[total].Value)
 	}
-	status, err := second.Status(t.Context(), "d")
-	l.ok(err)
-	if status.Spec.Version != 6 || status.Phase != worker.PhaseRunning || len(status.Members) != 2 {
-		t.Errorf("status is %+v", status)
-	}
+	l.await(second, "d", func(s runtime.Status) bool {
+		return s.Spec.Version == 6 && s.Phase == worker.PhaseRunning && len(s.Members) == 2
+	})
 	l.ok(second.Close(t.Context()))
 	l.close()
 }
@@ -88,16 +102,9 @@ func TestLiveBoundedRun(t *testing.T) {
 	l.ok(l.engine.EnsureTopic(t.Context(), "in", 2, nil))
 	l.produce("in", "a", "b")
 	l.deploy("d", "identity", []string{"in"}, "out", func(s *deploy.Spec) { s.Until = "end" })
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		status, err := l.runtime.Status(t.Context(), "d")
-		l.ok(err)
-		if status.Spec.State == deploy.Completed && status.Phase == worker.PhaseCompleted {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("status is %+v", status)
-		}
-	}
+	l.await(l.runtime, "d", func(s runtime.Status) bool {
+		return s.Spec.State == deploy.Completed && s.Phase == worker.PhaseCompleted
+	})
 	l.produce("in", "c")
 	l.wantValues("out", "a", "b")
 	l.deploy("d", "identity", []string{"in"}, "out", nil)
