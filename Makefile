@@ -8,7 +8,8 @@ LDFLAGS   := -s -w -X main.version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)'
 GOSOURCES := $(shell find broker runtime cli sdk plugins -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build plugins demo test race bench lint fuzz crash interop examples suite-librdkafka suite-kgo suite-java clean help
+.PHONY: all build plugins demo test race bench lint fuzz crash powercut verify verify-kafka histories interop examples \
+	suite-librdkafka suite-kgo suite-kgo-race suite-java suite-kafka kafka-cluster clean help
 
 all: build
 
@@ -57,6 +58,20 @@ fuzz: ## every fuzz target for FUZZTIME
 crash: ## every state that a power cut, a failing disk or a flipped bit may leave (about three minutes on two cores)
 	$(GO) test -count=1 -timeout 15m -v ./broker/crashtest -crash.states 50000 -crash.failures 5000 -crash.flips 15000
 
+powercut: ## the power of a real ext4 is cut, at hundreds of moments of a recorded disk (needs root, FUSE and loop devices)
+	$(GO) test -count=1 -timeout 20m -v -run '^TestPowerCut' ./broker/crashtest -powercut.points 300
+
+BINARY = MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream
+
+verify: build ## sequences through deployments whose servers and workers are killed, paused and cut off; planted bugs are caught
+	$(BINARY) $(GO) test -count=1 -v -timeout 30m -run '^TestVerify(Embedded|Isolated|Workers|Catches)$$' ./runtime/verify -verify.kills 300
+
+verify-kafka: build ## the same over three nodes of Apache Kafka, of which one at a time is killed as well (needs Java 17 and Maven)
+	$(BINARY) $(GO) test -count=1 -v -timeout 20m -run '^TestVerifyKafka$$' ./runtime/verify
+
+histories: build ## what concurrent transactional clients see under kills, pauses, cuts and late requests, against the anomalies Kafka's model forbids
+	$(BINARY) $(GO) test -count=1 -v -timeout 30m -run '^Test(Histories|PlantedBugs)$$' ./runtime/verify
+
 interop: build ## unmodified Kafka clients against the real binary (kcat, python, node: what is missing is skipped aloud)
 	$(GO) test -count=1 -v -run TestInterop ./cli/...
 
@@ -64,13 +79,23 @@ examples: build ## every example, as its README tells
 	$(GO) test -count=1 -v -run TestExamples ./cli/...
 
 suite-librdkafka: build ## librdkafka's own tests against the binary (fetched by npm, built once; needs a C compiler)
-	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream $(GO) test -count=1 -v -timeout 60m -run '^TestLibrdkafka$$' ./broker/suites
+	$(BINARY) $(GO) test -count=1 -v -timeout 60m -run '^TestLibrdkafka$$' ./broker/suites
 
 suite-kgo: build ## the tests of franz-go's kgo against the binary
-	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
+	$(BINARY) $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
+
+suite-kgo-race: ## the same against a binary with the race detector in it (needs a C compiler)
+	CGO_ENABLED=1 $(GO) build -race -tags urfave_cli_no_docs -o bin/millstream-race ./cli/millstream
+	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream-race KGO_TEST_RECORDS=50000 $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
+
+suite-kafka: ## the engine's contract over three nodes of Apache Kafka, also while they are killed (needs Java 17 and Maven)
+	MILLSTREAM_KAFKA_CLUSTER=start $(GO) test -count=1 -v -timeout 20m -p 1 -run '^Test(KafkaCluster|NodesComeBack)' ./broker/suites/kafkacluster ./runtime/engine/kafka
+
+kafka-cluster: ## starts three nodes of Apache Kafka on this machine, for trying out `millstream worker` (needs Java 17 and Maven)
+	$(GO) run ./broker/suites/kafkacluster/run
 
 suite-java: build ## main classes of Apache Kafka and a Kafka Streams word count against the binary, also while it is killed (needs Java 17 and Maven; about six minutes)
-	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream $(GO) test -count=1 -v -timeout 20m -run '^TestJava$$' ./broker/suites
+	$(BINARY) $(GO) test -count=1 -v -timeout 20m -run '^TestJava$$' ./broker/suites
 
 clean:
 	rm -rf bin plugins/dist/*.wasm plugins/dist/*.gz
