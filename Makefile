@@ -8,7 +8,7 @@ LDFLAGS   := -s -w -X main.version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)'
 GOSOURCES := $(shell find broker runtime cli sdk plugins -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 
-.PHONY: all build plugins demo test race bench lint fuzz crash powercut verify verify-kafka histories interop examples \
+.PHONY: all build plugins demo test race bench lint fuzz crash powercut sim verify verify-kafka histories interop examples \
 	suite-librdkafka suite-kgo suite-kgo-race suite-java suite-kafka kafka-cluster clean help
 
 all: build
@@ -62,6 +62,9 @@ powercut: ## the power of a real ext4 is cut, at hundreds of moments of a record
 	$(GO) test -count=1 -timeout 20m -v -run '^TestPowerCut' ./broker/crashtest -powercut.points 300
 
 BINARY = MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream
+
+sim: ## deployments in simulated time, on a cluster that fails in every way it may: 1,000 seeds (also part of make test)
+	$(GO) test -count=1 -timeout 10m -v ./runtime/sim
 
 verify: build ## sequences through deployments whose servers and workers are killed, paused and cut off; planted bugs are caught
 	$(BINARY) $(GO) test -count=1 -v -timeout 30m -run '^TestVerify(Embedded|Isolated|Workers|Catches)$$' ./runtime/verify -verify.kills 300
