@@ -16,9 +16,6 @@ import (
 
 // TestKafkaClusterContract runs the engine over three nodes of Apache Kafka.
 func TestKafkaClusterContract(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes minutes")
-	}
 	brokers := clusterBrokers(t)
 	for name, delivery := range deliveries {
 		t.Run(name, func(t *testing.T) {
@@ -30,15 +27,23 @@ func TestKafkaClusterContract(t *testing.T) {
 	}
 }
 
-// envBrokers are addresses of a cluster for tests that runs already (make kafka-cluster), with commas. The tests
-// delete all its topics.
-const envBrokers = "MILLSTREAM_KAFKA_CLUSTER"
+// envCluster asks for the tests over Apache Kafka, which take minutes: "start" starts a cluster for each, addresses with
+// commas name one that runs already (make kafka-cluster), whose topics are all deleted.
+const envCluster = "MILLSTREAM_KAFKA_CLUSTER"
 
 func clusterBrokers(t *testing.T) []string {
-	if running := os.Getenv(envBrokers); running != "" {
+	if running := wantCluster(t); running != "start" {
 		return strings.Split(running, ",")
 	}
 	return kafkacluster.Start(t).Brokers()
+}
+
+func wantCluster(t *testing.T) string {
+	wanted := os.Getenv(envCluster)
+	if wanted == "" {
+		t.Skipf("NOT RUN: it takes minutes; %s=start runs it", envCluster)
+	}
+	return wanted
 }
 
 // empty deletes all topics and groups of a cluster.

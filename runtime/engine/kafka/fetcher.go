@@ -24,7 +24,7 @@ const (
 	bufferBytes = fetchPartitionBytes
 	// fetchWait is how long a broker waits for something to tell. It is short while a session is busy with what
 	// it has (busyTime): its partition is missing from the request, and has to be in the next one soon.
-	fetchWait     = 500 * time.Millisecond
+	fetchWait     = 5 * time.Second
 	fetchWaitBusy = 10 * time.Millisecond
 	busyTime      = time.Second
 )
@@ -62,8 +62,9 @@ type reader struct {
 	f    *fetcher
 	node int32
 	kick chan struct{}
-	// Guarded by f.mu: interrupt ends a request that waits, whose connection is lost then.
+	// Guarded by f.mu: interrupt ends a request that waits, whose connection is lost then; long says that it may wait for long.
 	interrupt context.CancelFunc
+	long      bool
 }
 
 func newFetcher(c *cluster, log *slog.Logger) *fetcher {
@@ -155,11 +156,10 @@ func (f *fetcher) take(x *feed, most int) (b *readBatch, next int64, ok bool, er
 		if len(c.batches) > 0 {
 			next = b.header.LastOffset() + 1
 		}
-		was := x.taken
 		x.taken = time.Now()
 		if r := f.readers[x.leader]; r != nil && x.bytes < bufferBytes && x.bytes+len(b.bytes) >= bufferBytes {
-			if x.taken.Sub(was) > busyTime {
-				f.hurry(x)
+			if r.long {
+				f.hurry(x) // what is asked for now does not include this partition
 			}
 			signal(r.kick)
 		}
@@ -260,11 +260,11 @@ func (r *reader) run() {
 		}
 		ctx, cancel := context.WithCancel(r.f.ctx)
 		r.f.mu.Lock()
-		r.interrupt = cancel
+		r.interrupt, r.long = cancel, req.MaxWaitMillis >= int32(fetchWait.Milliseconds())
 		r.f.mu.Unlock()
 		response, err := r.f.c.client.Broker(int(r.node)).Request(ctx, req)
 		r.f.mu.Lock()
-		r.interrupt = nil
+		r.interrupt, r.long = nil, false
 		r.f.mu.Unlock()
 		interrupted := ctx.Err() != nil
 		cancel()

@@ -176,10 +176,8 @@ func (q *sequence) verify(t *testing.T, ctx context.Context, k engine.Engine) {
 
 // TestKafkaClusterKills copies records while the cluster's nodes are killed, or paused, one after the other, and come back.
 func TestKafkaClusterKills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes minutes")
-	}
-	c := kafkacluster.Start(t)
+	wantCluster(t)
+	c := kafkacluster.Start(t) // one whose nodes may be killed
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	k := openEngine(t, Options{Brokers: c.Brokers(), SessionTimeout: 10 * time.Second, RebalanceTimeout: 20 * time.Second})

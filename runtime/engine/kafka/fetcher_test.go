@@ -1,0 +1,65 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/millstream-io/millstream/broker"
+	"github.com/millstream-io/millstream/broker/brokertest"
+	"github.com/millstream-io/millstream/runtime/engine"
+)
+
+// TestUnpolledSession: a session that nobody polls takes no more memory than its buffer, and keeps nobody waiting; when it
+// is polled at last it has everything.
+func TestUnpolledSession(t *testing.T) {
+	_, address := brokertest.Serve(t, broker.Options{})
+	k := openEngine(t, Options{Brokers: []string{address}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := k.EnsureTopic(ctx, "in", 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	others := outsider{[]string{address}}
+	value := bytes.Repeat([]byte("x"), 100<<10)
+	const records = 64
+	for range records / 8 {
+		for partition := range int32(2) {
+			var batch []engine.Record
+			for range 8 {
+				batch = append(batch, engine.Record{Timestamp: 1, Value: value})
+			}
+			others.produce(t, "in", partition, "none", batch)
+		}
+	}
+	m, err := k.Join(ctx, engine.Group{Name: "g", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartEarliest}})
+	var sessions []engine.Session
+	for err == nil && len(sessions) < 2 {
+		sessions, err = m.Next(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(s engine.Session) {
+		t.Helper()
+		for s.Position() < records {
+			if _, err := s.Poll(ctx, 64<<10); err != nil {
+				t.Fatalf("partition %d at offset %d: %v", s.Partition().Partition, s.Position(), err)
+			}
+		}
+	}
+	read(sessions[0])
+	silent := sessions[1].(*session)
+	f := silent.m.fetcher
+	f.mu.Lock()
+	buffered := silent.feed.bytes
+	f.mu.Unlock()
+	if limit := bufferBytes + 2*fetchPartitionBytes; buffered > limit {
+		t.Errorf("%d bytes wait for a session that is not polled, want at most %d", buffered, limit)
+	}
+	read(silent)
+	if silent.Ready() {
+		t.Error("everything is read, and the session says that there is more")
+	}
+}
