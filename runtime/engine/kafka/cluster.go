@@ -135,7 +135,7 @@ func (c *cluster) name(name string, id topicID) string {
 }
 
 // topic returns what is known, asked for again if it is older than maxAge. A topic that does not
-// exist is engine.ErrUnknownTopic, once the brokers had a moment to hear of it.
+// exist is engine.ErrUnknownTopic: no broker knows it, or none that answers for a while.
 func (c *cluster) topic(ctx context.Context, name string, maxAge time.Duration) (topicInfo, error) {
 	c.mu.Lock()
 	info, ok := c.topics[name]
@@ -152,7 +152,7 @@ func (c *cluster) topic(ctx context.Context, name string, maxAge time.Duration) 
 		if info, ok = found[name]; ok {
 			return info, nil
 		}
-		if time.Since(began) > hearsayTime {
+		if yes, _, silent := c.poll(ctx, name, 0); yes+silent == 0 || time.Since(began) > hearsayTime {
 			return topicInfo{}, fmt.Errorf("%w: %q", engine.ErrUnknownTopic, name)
 		}
 		if err := p.wait(ctx); err != nil {

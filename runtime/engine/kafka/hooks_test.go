@@ -66,7 +66,8 @@ func (c outsider) grow(t testing.TB, topic string, partitions int) {
 	}
 	var p pauses
 	for known := false; err == nil && !known; {
-		if known, _ = newCluster(client).known(t.Context(), topic, partitions); !known {
+		_, no, _ := newCluster(client).poll(t.Context(), topic, partitions)
+		if known = no == 0; !known {
 			err = p.wait(t.Context())
 		}
 	}

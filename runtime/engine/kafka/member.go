@@ -72,7 +72,20 @@ func newMember(k *kafka, g engine.Group) (*member, error) {
 	m.fetcher = newFetcher(m.cluster, m.log)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.running.Go(m.run)
+	m.running.Go(m.drain)
 	return m, nil
+}
+
+// drain takes from the client library what it has for a poll, so that it does not pile up: with all inputs paused that
+// is news of trouble only, which hooks have heard.
+func (m *member) drain() {
+	for m.ctx.Err() == nil {
+		m.cluster.client.PollFetches(m.ctx).EachError(func(topic string, _ int32, err error) {
+			if m.ctx.Err() == nil {
+				m.log.Debug("client library reports", slog.String("topic", topic), slog.Any("error", err))
+			}
+		})
+	}
 }
 
 // hooks hears of what the client library cannot mend.

@@ -45,7 +45,7 @@ func (k *kafka) awaitTopic(ctx context.Context, name string) error {
 		found, err := k.cluster.lookup(ctx, []string{name})
 		if info := found[name]; err == nil && info.led() {
 			// A broker that is away asks the others when it comes back.
-			if known, all := k.cluster.known(ctx, name, len(info.leaders)); known && (all || time.Since(began) > hearsayTime) {
+			if _, no, silent := k.cluster.poll(ctx, name, len(info.leaders)); no == 0 && (silent == 0 || time.Since(began) > hearsayTime) {
 				return nil
 			}
 		}
@@ -55,9 +55,8 @@ func (k *kafka) awaitTopic(ctx context.Context, name string) error {
 	}
 }
 
-// known reports whether the brokers that answer know a topic with so many partitions, and whether all answer.
-func (c *cluster) known(ctx context.Context, name string, partitions int) (known, all bool) {
-	all = true
+// poll asks all brokers whether they know a topic (with so many partitions, if that is not zero), and counts the answers.
+func (c *cluster) poll(ctx context.Context, name string, partitions int) (yes, no, silent int) {
 	for _, b := range c.client.DiscoveredBrokers() {
 		req := kmsg.NewPtrMetadataRequest()
 		t := kmsg.NewMetadataRequestTopic()
@@ -65,16 +64,18 @@ func (c *cluster) known(ctx context.Context, name string, partitions int) (known
 		req.Topics = append(req.Topics, t)
 		response, err := b.Request(ctx, req)
 		if err != nil {
-			all = false
+			silent++
 			continue
 		}
 		for _, t := range response.(*kmsg.MetadataResponse).Topics {
-			if t.ErrorCode != 0 || len(t.Partitions) != partitions {
-				return false, all
+			if t.ErrorCode == 0 && (partitions == 0 || len(t.Partitions) == partitions) {
+				yes++
+			} else {
+				no++
 			}
 		}
 	}
-	return true, all
+	return yes, no, silent
 }
 
 // led reports whether all partitions have a leader.
