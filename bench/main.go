@@ -17,7 +17,7 @@ import (
 
 func main() {
 	binary := flag.String("millstream", "../bin/millstream", "the built binary")
-	only := flag.String("only", "path,peer,broker,durable,once,external,fuel,live,scale", "sections to run")
+	only := flag.String("only", "path,peer,broker,durable,once,external,fuel,live,hostile,scale", "sections to run")
 	large := flag.Int("large", 0, "gigabytes that go through one topic in the section scale; 0 leaves that out")
 	megabytes := flag.Int("megabytes", 400, "bytes of values per pass through a path")
 	serve := flag.Bool("serve-kfake", false, "run the peer broker (used by the benchmark itself)")

@@ -10,8 +10,9 @@ import (
 )
 
 // startMillstream starts the built binary as a server over dir and returns it with the time until it said that it is ready.
-func startMillstream(binary, dir string) (*peerProcess, string, time.Duration, error) {
-	cmd := exec.Command(binary, "server", "--data", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json", "--log-level", "warn")
+func startMillstream(binary, dir string, flags ...string) (*peerProcess, string, time.Duration, error) {
+	args := append([]string{"server", "--data", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json", "--log-level", "warn"}, flags...)
+	cmd := exec.Command(binary, args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -33,7 +33,7 @@ func (b *bench) run(ctx context.Context, only []string) error {
 	sections := []struct {
 		name string
 		run  func(context.Context) error
-	}{{"path", b.path}, {"peer", b.peer}, {"broker", b.broker}, {"durable", b.durable}, {"once", b.once}, {"external", b.external}, {"fuel", b.fuel}, {"live", b.live}, {"scale", b.scale}}
+	}{{"path", b.path}, {"peer", b.peer}, {"broker", b.broker}, {"durable", b.durable}, {"once", b.once}, {"external", b.external}, {"fuel", b.fuel}, {"live", b.live}, {"hostile", b.hostile}, {"scale", b.scale}}
 	for _, s := range sections {
 		if !slices.Contains(only, s.name) {
 			continue

@@ -22,6 +22,18 @@ import (
 // CloseTimeout bounds an orderly stop. What is not finished then is recovered at the next start.
 const CloseTimeout = 20 * time.Second
 
+// drainTimeout is how much of it guests get to finish what is in hand: one that never ends must not take the time that others need.
+const drainTimeout = 10 * time.Second
+
+// Draining bounds a close that waits for guests.
+func Draining(f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+		defer cancel()
+		return f(ctx)
+	}
+}
+
 // Process is what a command has started so far.
 type Process struct {
 	failed chan error // a listener that ended by itself

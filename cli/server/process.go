@@ -101,6 +101,6 @@ func (p *Process) openRuntime(ctx context.Context, b *broker.Broker, o Options, 
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
-	p.Closes("runtime", r.Close)
+	p.Closes("runtime", serve.Draining(r.Close))
 	return r, nil
 }

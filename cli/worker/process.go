@@ -107,7 +107,7 @@ func (p *Process) openRuntime(ctx, starting context.Context, o Options, metrics 
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
-	p.Closes("runtime", r.Close)
+	p.Closes("runtime", serve.Draining(r.Close))
 	return r, nil
 }
 

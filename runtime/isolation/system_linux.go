@@ -22,7 +22,7 @@ func attributes() *syscall.SysProcAttr {
 const reservedBytes = 512 << 20
 
 // lowPriority is the nice value of children, above the parent's 0.
-const lowPriority = 5
+const lowPriority = 10
 
 // restrict puts caps on a process that has just begun. The soft limit only: a child that compiles modules sets its own.
 func restrict(pid int, limits Limits) error {
