@@ -153,8 +153,8 @@ var plantedBugs = []plantedBug{
 		// TestHistories has the same weather with clients of today.
 		name:    "late requests are those of old clients",
 		plant:   plant{old: true},
-		weather: weather{delay: 0.02, delayMost: 200 * time.Millisecond, strand: 0.05, strandMost: time.Second},
-		want:    []history.Name{history.G1a, history.PrecommittedRead},
+		weather: weather{delay: 0.02, delayMost: 200 * time.Millisecond, strand: 0.08, strandMost: time.Second},
+		want:    []history.Name{history.G1a, history.PrecommittedRead, history.LostWrite},
 	},
 }
 
@@ -191,7 +191,7 @@ func TestPlantedBugs(t *testing.T) {
 			r.createTopics()
 			var found []history.Name
 			var result *history.Result
-			for range 5 { // more work, if there was too little for it to show
+			for range 8 { // more work, if there was too little for it to show
 				p.weather.Store(&b.weather)
 				r.under(nemesis{}, s, p, 3*time.Second)
 				p.weather.Store(calm)
