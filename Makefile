@@ -67,13 +67,13 @@ sim: ## deployments in simulated time, on a cluster that fails in every way it m
 	$(GO) test -count=1 -timeout 10m -v ./runtime/sim
 
 verify: build ## sequences through deployments whose servers and workers are killed, paused and cut off; planted bugs are caught
-	$(BINARY) $(GO) test -count=1 -v -timeout 30m -run '^TestVerify(Embedded|Isolated|Workers|Catches)$$' ./runtime/verify -verify.kills 300
+	$(BINARY) $(GO) test -count=1 -v -timeout 20m -parallel 3 -run '^TestVerify(Embedded|Isolated|Workers|Catches)$$' ./runtime/verify -verify.kills 320
 
 verify-kafka: build ## the same over three nodes of Apache Kafka, of which one at a time is killed as well (needs Java 17 and Maven)
-	$(BINARY) $(GO) test -count=1 -v -timeout 20m -run '^TestVerifyKafka$$' ./runtime/verify
+	$(BINARY) $(GO) test -count=1 -v -timeout 20m -run '^TestVerifyKafka$$' ./runtime/verify -verify.kills 10
 
 histories: build ## what concurrent transactional clients see under kills, pauses, cuts and late requests, against the anomalies Kafka's model forbids
-	$(BINARY) $(GO) test -count=1 -v -timeout 30m -run '^Test(Histories|PlantedBugs)$$' ./runtime/verify
+	$(BINARY) $(GO) test -count=1 -v -timeout 20m -parallel 3 -run '^Test(Histories|PlantedBugs)$$' ./runtime/verify
 
 interop: build ## unmodified Kafka clients against the real binary (kcat, python, node: what is missing is skipped aloud)
 	$(GO) test -count=1 -v -run TestInterop ./cli/...
