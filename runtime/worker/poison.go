@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// A record on which the guest trapped is tried again after a rest that doubles from the first
-	// to the longest: others of its partition wait for it.
+	// A record on which the guest ran out of wall time is tried again after a rest that doubles from the first
+	// to the longest: the machine may have been busy. Other traps are what the record and the module make of each
+	// other, and a rest would only keep the others of the partition waiting.
 	retryFirst = 50 * time.Millisecond
 	retryMax   = 500 * time.Millisecond
 
@@ -58,7 +59,10 @@ func (p *partition) poison(first int, t *trap) (next int, err error) {
 	if !t.fresh {
 		return p.call(first, first+1) // memory that other records filled, say, is no fault of this one
 	}
-	rest := retryFirst
+	var rest time.Duration
+	if t.cause.Kind == host.TrapWallTime {
+		rest = retryFirst
+	}
 	for try := range p.release.Retries {
 		p.retryingRecord(first, try+1, t)
 		// Records before this one do not wait for it.
@@ -68,7 +72,7 @@ func (p *partition) poison(first int, t *trap) (next int, err error) {
 				return first, err
 			}
 		}
-		if !sleep(p.live, rest) {
+		if p.live.Err() != nil || rest > 0 && !sleep(p.live, rest) {
 			return first, nil
 		}
 		rest = min(2*rest, retryMax)
