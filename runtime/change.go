@@ -70,7 +70,7 @@ func (r *Runtime) install(ctx context.Context, d *deployment, p *proposal) error
 	if err := r.ensureTopics(ctx, p); err != nil {
 		return errors.Join(err, prepared.discard(ctx))
 	}
-	stored, err := r.catalog.Change(ctx, d.name, p.decide)
+	stored, err := r.store(ctx, p)
 	if err != nil {
 		return errors.Join(err, prepared.discard(ctx))
 	}
@@ -80,6 +80,41 @@ func (r *Runtime) install(ctx context.Context, d *deployment, p *proposal) error
 	}
 	if p.exists {
 		r.event(d.name, slog.LevelInfo, p.event())
+	}
+	return nil
+}
+
+// store puts a proposal into the catalog. Where a new deployment begins is settled just before.
+func (r *Runtime) store(ctx context.Context, p *proposal) (catalog.Deployment, error) {
+	settled := false
+	stored, err := r.catalog.Change(ctx, p.next.Name, func(before catalog.Deployment, exists bool, others []deploy.Spec) (*deploy.Spec, error) {
+		next, err := p.decide(before, exists, others)
+		if err == nil && next != nil && !exists {
+			settled = true
+			err = r.settleStart(ctx, *next)
+		}
+		return next, err
+	})
+	if err != nil && settled && !errors.Is(err, deploy.ErrConflict) {
+		// Offsets without a deployment would look like somebody else's to the next attempt.
+		err = errors.Join(err, r.engine.ForgetGroup(context.WithoutCancel(ctx), deploy.GroupName(p.next.Name)))
+	}
+	return stored, err
+}
+
+// settleStart commits where a new deployment begins, before any process can work for it: what is
+// produced from now on comes behind "latest", however long the group takes to hand out its partitions.
+func (r *Runtime) settleStart(ctx context.Context, s deploy.Spec) error {
+	start, err := startOf(s)
+	if err != nil {
+		return err
+	}
+	offsets, err := r.engine.OffsetsAt(ctx, s.Inputs, start)
+	if err != nil {
+		return fmt.Errorf("find where deployment %q begins: %w", s.Name, err)
+	}
+	if err := r.engine.SetOffsets(ctx, deploy.GroupName(s.Name), offsets); err != nil {
+		return fmt.Errorf("commit where deployment %q begins: %w", s.Name, err)
 	}
 	return nil
 }
