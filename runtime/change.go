@@ -85,7 +85,7 @@ func (r *Runtime) install(ctx context.Context, d *deployment, p *proposal) error
 }
 
 // store puts a proposal into the catalog. Where a new deployment begins is settled just before.
-func (r *Runtime) store(ctx context.Context, p *proposal) (catalog.Deployment, error) {
+func (r *reconciler) store(ctx context.Context, p *proposal) (catalog.Deployment, error) {
 	settled := false
 	stored, err := r.catalog.Change(ctx, p.next.Name, func(before catalog.Deployment, exists bool, others []deploy.Spec) (*deploy.Spec, error) {
 		next, err := p.decide(before, exists, others)
@@ -104,7 +104,7 @@ func (r *Runtime) store(ctx context.Context, p *proposal) (catalog.Deployment, e
 
 // settleStart commits where a new deployment begins, before any process can work for it: what is
 // produced from now on comes behind "latest", however long the group takes to hand out its partitions.
-func (r *Runtime) settleStart(ctx context.Context, s deploy.Spec) error {
+func (r *reconciler) settleStart(ctx context.Context, s deploy.Spec) error {
 	start, err := startOf(s)
 	if err != nil {
 		return err
