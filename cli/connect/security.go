@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -188,6 +190,13 @@ func (b *Brokers) ExplainConnection(err error) error {
 		return nil
 	}
 	return &command.Error{Code: command.CodeFailed, Err: fmt.Errorf("the brokers at %s answer, but not like this: %w", b.Addresses, err), Fix: fix}
+}
+
+// Cut tells that brokers were there and closed the connection, or are not there any more: as one does that is being
+// restarted, or that wants TLS or a login. Which of them it is, only time tells.
+func Cut(err error) bool {
+	var closed *kgo.ErrFirstReadEOF
+	return errors.As(err, &closed) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func refusedByTLS(err error) bool {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
+	"github.com/millstream-io/millstream/cli/connect"
 	"github.com/millstream-io/millstream/cli/serve"
 	"github.com/millstream-io/millstream/runtime"
 	"github.com/millstream-io/millstream/runtime/admin"
@@ -75,7 +77,7 @@ func (p *Process) greet(ctx context.Context, o *Options) ([]string, error) {
 		return nil, err
 	}
 	defer client.Close()
-	metadata, err := client.BrokerMetadata(ctx)
+	metadata, err := patient(ctx, o.Logger, client.BrokerMetadata)
 	if err != nil {
 		return nil, o.explain(err, 0)
 	}
@@ -83,6 +85,32 @@ func (p *Process) greet(ctx context.Context, o *Options) ([]string, error) {
 	brokers := addresses(metadata.Brokers)
 	p.Brokers = strings.Join(brokers, ",")
 	return brokers, nil
+}
+
+// A broker that is being restarted accepts connections and cuts them. That it does so for greetTime means something else.
+const (
+	greetTime  = 5 * time.Second
+	greetPause = 250 * time.Millisecond
+)
+
+// patient asks until there is an answer; brokers that close connections without one are asked again for greetTime.
+func patient[A any](ctx context.Context, logger *slog.Logger, ask func(context.Context) (A, error)) (A, error) {
+	for deadline, first := time.Now().Add(greetTime), true; ; first = false {
+		answer, err := ask(ctx)
+		if !connect.Cut(err) || time.Now().After(deadline) {
+			return answer, err
+		}
+		if first {
+			logger.Warn("the brokers close connections, trying again", "for", greetTime, "error", err)
+		}
+		timer := time.NewTimer(greetPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return answer, err
+		}
+	}
 }
 
 func addresses(list kadm.BrokerDetails) []string {

@@ -24,6 +24,9 @@ const (
 	configMaxAge = time.Minute
 	// retryTimeout is how long one request is tried on other connections before its caller is told.
 	retryTimeout = 30 * time.Second
+	// greetingTimeout is how long brokers that close connections without a word are taken for restarting ones; after
+	// that they want TLS, or something else that they are not given.
+	greetingTimeout = 5 * time.Second
 	// defaultMessageBytes is Kafka's default of max.message.bytes.
 	defaultMessageBytes = 1<<20 + 12
 )
@@ -35,10 +38,14 @@ func (k *kafka) negotiate(ctx context.Context) error {
 		return err
 	}
 	defer probe.Close()
-	answer, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, probe)
-	if err == nil {
-		err = kerr.ErrorForCode(answer.ErrorCode)
-	}
+	var answer *kmsg.ApiVersionsResponse
+	err = retry(ctx, greetingTimeout, func() error {
+		var err error
+		if answer, err = kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, probe); err == nil {
+			err = kerr.ErrorForCode(answer.ErrorCode)
+		}
+		return err
+	})
 	if err != nil {
 		return explain(err)
 	}
@@ -58,7 +65,8 @@ func (k *kafka) negotiate(ctx context.Context) error {
 		versions.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 4)
 		versions.SetMaxKeyVersion(int16(kmsg.EndTxn), 4)
 	}
-	k.options = append(k.options, kgo.MaxVersions(versions))
+	// A connection that is closed before its first answer is no matter of TLS or a login from here on: they have worked.
+	k.options = append(k.options, kgo.MaxVersions(versions), kgo.AlwaysRetryEOF())
 	client, err := kgo.NewClient(k.options...)
 	if err != nil {
 		return err
