@@ -34,6 +34,7 @@ type toyCompiler struct {
 	open     atomic.Int64
 	misused  atomic.Int64                            // programs closed while guests of theirs were at work
 	compiled atomic.Pointer[func(wasm string) error] // called before each compilation, if set
+	started  atomic.Pointer[func(wasm string) error] // called at the start of each guest, if set
 }
 
 type toyProgram struct {
@@ -61,6 +62,9 @@ func (c *toyCompiler) Compile(_ context.Context, wasm []byte, _ host.Limits) (pr
 	if string(wasm) == "wasm refuse" {
 		p.Start = func(host.Setup) error { return &host.SetupError{Message: "no"} }
 	}
+	if f := c.started.Load(); f != nil {
+		p.Start = func(host.Setup) error { return (*f)(string(wasm)) }
+	}
 	p.report = module.Report{Digest: module.DigestOf(wasm), SizeBytes: len(wasm), Manifest: c.manifest}
 	c.open.Add(1)
 	return p, nil
@@ -83,6 +87,7 @@ type bench struct {
 	compiler *toyCompiler
 	registry *prometheus.Registry
 	runtime  *Runtime
+	logger   *slog.Logger // nil: nobody reads it
 }
 
 func newBench(t *testing.T) *bench {
@@ -94,7 +99,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) open() {
 	b.t.Helper()
 	b.registry = prometheus.NewRegistry()
-	r, err := open(b.t.Context(), Options{Engine: b.log, Logger: slog.New(slog.DiscardHandler), Metrics: b.registry}, b.compiler)
+	r, err := open(b.t.Context(), Options{Engine: b.log, Logger: b.logger, Metrics: b.registry}, b.compiler)
 	b.ok(err)
 	b.runtime = r
 }
