@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,36 +63,121 @@ func startPeer(flag string) (*peerProcess, error) {
 	return &peerProcess{cmd: cmd, stdin: stdin, address: strings.TrimSpace(line)}, nil
 }
 
-// jetstreamRound publishes and consumes values and returns the server's CPU time per record of both.
-func jetstreamRound(ctx context.Context, vals [][]byte) (publishNs, consumeNs float64, err error) {
+// jetstreamPeer is a JetStream server with a client.
+type jetstreamPeer struct {
+	server *peerProcess
+	conn   *nats.Conn
+	js     jetstream.JetStream
+}
+
+func startJetStream() (*jetstreamPeer, error) {
 	s, err := startPeer("-serve-jetstream")
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	defer s.stop()
 	nc, err := nats.Connect(s.address)
 	if err != nil {
-		return 0, 0, err
+		s.stop()
+		return nil, err
 	}
-	defer nc.Close()
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096))
+	if err != nil {
+		nc.Close()
+		s.stop()
+		return nil, err
+	}
+	return &jetstreamPeer{s, nc, js}, nil
+}
+
+func (p *jetstreamPeer) stop() {
+	p.conn.Close()
+	p.server.stop()
+}
+
+// stream makes a stream of its own subject.
+func (p *jetstreamPeer) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	return p.js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name}, Storage: jetstream.FileStorage})
+}
+
+// published waits until all that was published is acknowledged.
+func (p *jetstreamPeer) published(ctx context.Context) error {
+	select {
+	case <-p.js.PublishAsyncComplete():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *jetstreamPeer) publish(ctx context.Context, subject string, vals [][]byte) error {
+	for _, v := range vals {
+		if _, err := p.js.PublishAsync(subject, v, jetstream.WithStallWait(10*time.Second)); err != nil {
+			return err
+		}
+	}
+	return p.published(ctx)
+}
+
+// jetstreamTransform consumes, upper-cases and publishes values, at least once, and returns the CPU time per
+// record of client and server.
+func jetstreamTransform(ctx context.Context, vals [][]byte) (float64, error) {
+	p, err := startJetStream()
+	if err != nil {
+		return 0, err
+	}
+	defer p.stop()
+	in, err := p.stream(ctx, "in")
+	if err != nil {
+		return 0, err
+	}
+	if _, err := p.stream(ctx, "out"); err != nil {
+		return 0, err
+	}
+	if err := p.publish(ctx, "in", vals); err != nil {
+		return 0, err
+	}
+	consumer, err := in.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckAllPolicy, MaxAckPending: 20_000})
+	if err != nil {
+		return 0, err
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(5000))
+	if err != nil {
+		return 0, err
+	}
+	defer messages.Stop()
+	began := processCPU() + p.server.cpu()
+	for i := range vals {
+		m, err := messages.Next()
+		if err != nil {
+			return 0, err
+		}
+		if _, err := p.js.PublishAsync("out", bytes.ToUpper(m.Data()), jetstream.WithStallWait(10*time.Second)); err != nil {
+			return 0, err
+		}
+		if i%1000 == 999 || i == len(vals)-1 {
+			if err := errors.Join(p.published(ctx), m.Ack()); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return float64(processCPU()+p.server.cpu()-began) / float64(len(vals)), nil
+}
+
+// jetstreamRound publishes and consumes values and returns the server's CPU time per record of both.
+func jetstreamRound(ctx context.Context, vals [][]byte) (publishNs, consumeNs float64, err error) {
+	p, err := startJetStream()
 	if err != nil {
 		return 0, 0, err
 	}
-	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "in", Subjects: []string{"in"}, Storage: jetstream.FileStorage})
+	defer p.stop()
+	s := p.server
+	stream, err := p.stream(ctx, "in")
 	if err != nil {
 		return 0, 0, err
 	}
 	before := s.cpu()
-	for _, v := range vals {
-		if _, err := js.PublishAsync("in", v, jetstream.WithStallWait(10*time.Second)); err != nil {
-			return 0, 0, err
-		}
-	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-ctx.Done():
-		return 0, 0, ctx.Err()
+	if err := p.publish(ctx, "in", vals); err != nil {
+		return 0, 0, err
 	}
 	published := s.cpu()
 	consumer, err := stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -129,45 +128,6 @@ func consume(ctx context.Context, address string, n int) (wall, cpu time.Duratio
 			return 0, 0, err
 		}
 		got += fs.NumRecords()
-	}
-	return time.Since(t0), processCPU() - c0, nil
-}
-
-// consumeUpperProduce is the loop that a Go program without Millstream would be: group
-// member, upper-case, produce, commit; at least once.
-func consumeUpperProduce(ctx context.Context, address string, n int) (wall, cpu time.Duration, err error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ConsumerGroup("bench"), kgo.ConsumeTopics("in"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.FetchMaxBytes(50<<20), kgo.FetchMaxPartitionBytes(4<<20),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(200_000), kgo.DefaultProduceTopic("out"), kgo.ProducerBatchMaxBytes(1_000_000))
-	if err != nil {
-		return 0, 0, err
-	}
-	defer cl.Close()
-	var t0 time.Time
-	var c0 time.Duration
-	var failed error
-	for got := 0; got < n; {
-		fs := cl.PollRecords(ctx, 10_000)
-		if err := fs.Err(); err != nil {
-			return 0, 0, err
-		}
-		if t0.IsZero() {
-			t0, c0 = time.Now(), processCPU()
-		}
-		fs.EachRecord(func(r *kgo.Record) {
-			got++
-			cl.Produce(ctx, &kgo.Record{Key: r.Key, Value: bytes.ToUpper(r.Value), Timestamp: r.Timestamp}, func(_ *kgo.Record, err error) {
-				if err != nil {
-					failed = err
-				}
-			})
-		})
-		if err := cl.Flush(ctx); err != nil {
-			return 0, 0, err
-		}
-		if err := errors.Join(failed, cl.CommitUncommittedOffsets(ctx)); err != nil {
-			return 0, 0, err
-		}
 	}
 	return time.Since(t0), processCPU() - c0, nil
 }
