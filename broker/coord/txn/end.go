@@ -60,7 +60,7 @@ func (c *Coordinator) decide(ctx context.Context, t *transaction, commit bool, v
 
 // finish makes a decision durable and carries it out. An error says that the
 // decision may not survive. If it cannot be carried out now, it is tried
-// again in the background.
+// again in the background, also after an error: it is in the journal, and nothing else can take its place.
 func (c *Coordinator) finish(ctx context.Context, t *transaction) error {
 	t.mu.RLock()
 	last := t.last
@@ -68,13 +68,19 @@ func (c *Coordinator) finish(ctx context.Context, t *transaction) error {
 	// Once it is in the journal it is carried out, whether the caller waits for it or not.
 	durable := context.WithoutCancel(ctx)
 	if err := c.journal.waitDurable(durable, last); err != nil {
+		c.finishLater(t, err)
 		return err
 	}
 	if err := c.carryOut(durable, t); err != nil {
-		c.log.Warn("transaction is not ended in all partitions yet; it is tried again", "transactional_id", t.id, "error", err)
-		c.spawn(func() { c.keepTrying(t) })
+		c.finishLater(t, err)
 	}
 	return nil
+}
+
+// finishLater carries a decision out as soon as the disk lets it.
+func (c *Coordinator) finishLater(t *transaction, err error) {
+	c.log.Warn("transaction is not ended in all partitions yet; it is tried again", "transactional_id", t.id, "error", err)
+	c.spawn(func() { c.keepTrying(t) })
 }
 
 func (c *Coordinator) keepTrying(t *transaction) {
@@ -93,12 +99,15 @@ func (c *Coordinator) keepTrying(t *transaction) {
 	}
 }
 
-// carryOut writes the markers of a prepared transaction that are missing and,
-// once they are durable, that it is complete.
+// carryOut writes the markers of a prepared transaction that are missing, once
+// the decision is durable, and, once they are, that it is complete.
 func (c *Coordinator) carryOut(ctx context.Context, t *transaction) error {
 	t.mu.RLock()
-	m := t.metadata
+	m, last := t.metadata, t.last
 	t.mu.RUnlock()
+	if err := c.journal.waitDurable(ctx, last); err != nil {
+		return err
+	}
 	marked, err := c.markers.end(ctx, &m)
 	if err == nil {
 		err = settle(ctx, marked)

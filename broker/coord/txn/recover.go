@@ -90,6 +90,11 @@ func (c *Coordinator) startTimer(t *transaction, timeout time.Duration) {
 func (c *Coordinator) timedOut(t *transaction, round int64) {
 	if err := c.lockSettled(c.ctx, t); err != nil {
 		c.log.Error("transaction timed out and could not be aborted", "transactional_id", t.id, "error", err)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.round == round {
+			c.startTimer(t, retryInterval)
+		}
 		return
 	}
 	if t.round != round || t.state != StateOngoing {

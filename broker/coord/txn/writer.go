@@ -104,7 +104,8 @@ func (w *Writer) Marked() iter.Seq2[*topic.Partition, int64] {
 
 // Commit commits the transaction: durable, and seen by every reader, on return.
 // What the transaction has written must be durable before. With an error
-// nothing is decided, unless it is ErrJournal: then the journal has failed, and the next start tells.
+// nothing is decided, unless it is ErrJournal: then what was decided may be carried out as soon as the
+// journal can be flushed, and if it has failed for good, the next start tells.
 func (w *Writer) Commit(ctx context.Context) error {
 	c, t := w.c, w.t
 	if err := c.lockSettled(ctx, t); err != nil {
@@ -132,12 +133,12 @@ func (w *Writer) Commit(ctx context.Context) error {
 	}
 	durable := context.WithoutCancel(ctx)
 	if err := c.journal.waitDurable(durable, last); err != nil {
+		c.finishLater(t, err)
 		return err
 	}
 	marked, err := c.markers.end(durable, &decided)
 	if err != nil {
-		c.log.Warn("transaction is not ended in all partitions yet; it is tried again", "transactional_id", t.id, "error", err)
-		c.spawn(func() { c.keepTrying(t) })
+		c.finishLater(t, err)
 		return nil
 	}
 	t.mu.Lock()

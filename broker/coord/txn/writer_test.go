@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +156,69 @@ func TestWriterTimesOut(t *testing.T) {
 		}
 		if err := by.Commit(t.Context()); !errors.Is(err, ErrFenced) && !errors.Is(err, ErrInvalidState) {
 			t.Errorf("the late commit: %v", err)
+		}
+	})
+}
+
+// TestDecisionThatIsNotFlushedAtOnce: a decision whose flush fails for the moment (too many open
+// files, say) is carried out when the disk answers again, whoever made it; the id is not stuck until the next start.
+func TestDecisionThatIsNotFlushedAtOnce(t *testing.T) {
+	for name, decide := range map[string]func(*world, *Writer) error{
+		"writer": func(_ *world, by *Writer) error { return by.Commit(context.Background()) },
+		"client": func(w *world, by *Writer) error {
+			_, err := w.c.End(context.Background(), id, by.Producer(), true, V2)
+			return err
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var fails atomic.Bool
+			w := newWorld(t, &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
+				if fails.Load() && op.Kind == vfs.OpSync && inTopic(op.Path, StateTopic) {
+					return vfs.ErrNotOpened
+				}
+				return nil
+			}}, Options{})
+			defer w.close()
+			by := w.writer()
+			must(t, w.fill(by, 1))
+			fails.Store(true)
+			if err := decide(w, by); !errors.Is(err, ErrJournal) {
+				t.Fatalf("%s: commit: %v", name, err)
+			}
+			time.Sleep(5 * time.Second)
+			if got := w.committed("a"); got != "" {
+				t.Errorf("%s: %q is seen before the decision survives a power cut", name, got)
+			}
+			fails.Store(false)
+			time.Sleep(5 * time.Second)
+			if got := w.committed("a"); got != "1" || !w.stable() {
+				t.Errorf("%s: committed is %q, stable %v, the transaction is %s", name, got, w.stable(), w.state())
+			}
+		})
+	}
+}
+
+// TestTimeoutBehindMarkersThatAreNotFlushed: a transaction that could not be aborted when its time was over is aborted later.
+func TestTimeoutBehindMarkersThatAreNotFlushed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fails atomic.Bool
+		w := newWorld(t, &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
+			if fails.Load() && op.Kind == vfs.OpSync && inTopic(op.Path, "a") {
+				return vfs.ErrNotOpened
+			}
+			return nil
+		}}, Options{})
+		defer w.close()
+		by := w.writer()
+		must(t, w.fill(by, 1))
+		must(t, by.Commit(t.Context()))
+		must(t, by.Add(Partition{Topic: "b"}))
+		fails.Store(true)
+		time.Sleep(61 * time.Second)
+		fails.Store(false)
+		time.Sleep(5 * time.Second)
+		if got := w.state(); !strings.HasPrefix(got, StateCompleteAbort.String()) {
+			t.Errorf("a minute after it began the transaction is %s", got)
 		}
 	})
 }

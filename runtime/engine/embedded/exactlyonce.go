@@ -118,6 +118,14 @@ func (s *session) abortTransaction(ctx context.Context) error {
 		return s.refusal(ctx, err)
 	}
 	tp := group.TopicPartition(s.tp)
+	// A commit that is decided and not carried out everywhere counts already: only behind it the group's offset says so.
+	unstable, err := s.m.e.groups.Unstable(s.m.g.Name)
+	if err != nil {
+		return explain(err)
+	}
+	if unstable[tp] {
+		return fmt.Errorf("%w: offset of %s-%d of group %q: its last transaction is still being ended", engine.ErrStorage, tp.Topic, tp.Partition, s.m.g.Name)
+	}
 	committed, err := s.m.e.groups.Offsets(ctx, s.m.g.Name, []group.TopicPartition{tp})
 	if err != nil {
 		return explain(err)

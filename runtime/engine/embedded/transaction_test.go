@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
@@ -176,6 +178,56 @@ func TestAbortWithoutSpace(t *testing.T) {
 		}
 		got, err := valuesIn(l, "out")
 		if err != nil || !slices.Equal(got, []string{"kept"}) {
+			t.Errorf("the output holds %q, %v", got, err)
+		}
+	})
+}
+
+// TestAbortBehindAHalfEndedCommit: a transaction whose commit is decided counts, though the group does
+// not know of it yet; who goes back meanwhile must not read its records again.
+func TestAbortBehindAHalfEndedCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var decided, armed atomic.Bool
+		fs := &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
+			if !armed.Load() || op.Kind != vfs.OpWrite {
+				return nil
+			}
+			name, _, _ := strings.Cut(filepath.Base(filepath.Dir(op.Path)), "-")
+			if name == txn.StateTopic {
+				decided.Store(true)
+			}
+			if name == group.OffsetsTopic && decided.Load() {
+				return vfs.ErrNoSpace
+			}
+			return nil
+		}}
+		ctx := context.Background()
+		l, s, m := oneSession(t, fs, engine.ExactlyOnce)
+		defer l.close(t)
+		defer m.Leave(ctx)
+		do := func(value string, next int64) error {
+			return errors.Join(s.Begin([]string{"out"}), s.Produce(ctx, &outputList{{Key: keyFor(0), Value: []byte(value)}}), s.Commit(ctx, next))
+		}
+		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}, {Timestamp: 1, Value: []byte("w")}})
+		armed.Store(true)
+		if err := do("first", 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := do("second", 2); !errors.Is(err, engine.ErrStorage) {
+			t.Fatalf("commit before the last one is ended: %v", err)
+		}
+		if err := s.Abort(ctx); !errors.Is(err, engine.ErrStorage) {
+			t.Errorf("abort while nobody can read the committed offset: %v; the session reads on at %d", err, s.Position())
+		}
+		armed.Store(false)
+		time.Sleep(5 * time.Second)
+		if err := s.Abort(ctx); err != nil || s.Position() != 1 {
+			t.Fatalf("abort: %v, the session reads on at %d", err, s.Position())
+		}
+		if err := do("second", 2); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := valuesIn(l, "out"); err != nil || !slices.Equal(got, []string{"first", "second"}) {
 			t.Errorf("the output holds %q, %v", got, err)
 		}
 	})
