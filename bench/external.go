@@ -64,7 +64,7 @@ func externalPass(ctx context.Context, vals [][]byte, run func(context.Context, 
 		return 0, err
 	}
 	defer s.stop()
-	if _, _, err := produce(ctx, s.address, vals[:len(vals)-1], kgo.AllISRAcks()); err != nil { // it writes the first one twice
+	if _, _, err := produce(ctx, s.address, "in", vals[:len(vals)-1], kgo.AllISRAcks()); err != nil { // it writes the first one twice
 		return 0, err
 	}
 	cpu, err := run(ctx, s.address, len(vals))

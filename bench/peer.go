@@ -65,11 +65,11 @@ func values(n, size int) [][]byte {
 	return out
 }
 
-// produce sends n values to topic "in" and waits for every promise; it
+// produce sends values to a topic and waits for every promise; it
 // returns the wall time and the client's CPU time.
-func produce(ctx context.Context, address string, vals [][]byte, acks kgo.Acks) (wall, cpu time.Duration, err error) {
+func produce(ctx context.Context, address, topic string, vals [][]byte, acks kgo.Acks) (wall, cpu time.Duration, err error) {
 	opts := []kgo.Opt{kgo.SeedBrokers(address), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000),
-		kgo.ProducerBatchMaxBytes(1_000_000), kgo.RequiredAcks(acks), kgo.DefaultProduceTopic("in")}
+		kgo.ProducerBatchMaxBytes(1_000_000), kgo.RequiredAcks(acks), kgo.DefaultProduceTopic(topic)}
 	if acks != kgo.AllISRAcks() {
 		opts = append(opts, kgo.DisableIdempotentWrite())
 	}
@@ -104,7 +104,7 @@ func produceFrom(ctx context.Context, clients int, address string, vals [][]byte
 	began := time.Now()
 	for range clients {
 		all.Go(func() error {
-			_, _, err := produce(ctx, address, vals, acks)
+			_, _, err := produce(ctx, address, "in", vals, acks)
 			return err
 		})
 	}
