@@ -145,6 +145,7 @@ func (s *session) Poll(ctx context.Context, maxBytes int) (engine.Fetch, error) 
 // read fills the fetch from the present position and reports whether there are records.
 func (s *session) read(maxBytes int) (found bool, err error) {
 	for {
+		end := s.partition.Offsets().LastStable
 		s.fetch.raw, err = s.partition.Read(s.fetch.raw[:0], topic.ReadOptions{Offset: s.position, MaxBytes: maxBytes, Committed: true})
 		if errors.Is(err, commitlog.ErrOffsetOutOfRange) {
 			if s.backInRange() {
@@ -155,6 +156,7 @@ func (s *session) read(maxBytes int) (found bool, err error) {
 			return false, explain(fmt.Errorf("read %s-%d from offset %d: %w", s.tp.Topic, s.tp.Partition, s.position, err))
 		}
 		if len(s.fetch.raw) == 0 {
+			s.position = max(s.position, end) // compaction has left nothing up to there
 			return false, nil
 		}
 		s.fetch.aborted = s.partition.Aborted(s.fetch.raw)
