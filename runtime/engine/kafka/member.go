@@ -317,11 +317,16 @@ func (m *member) identity() identity {
 const generationPause = 50 * time.Millisecond
 
 // asMember calls f, which commits, in the name of the member's present generation; while the group
-// rebalances that is tried until the next one stands, or the session has ended.
+// rebalances that is tried until the next one stands, or the session has ended. A partition is taken from its session
+// before the generation comes in which it is somebody else's: so who commits is asked for first, and
+// whether the session is alive afterwards.
 func (m *member) asMember(ctx context.Context, s *session, f func(identity) error) error {
 	var p pauses
 	for began := time.Now(); ; {
 		who := m.identity()
+		if s != nil && s.alive() != nil {
+			return s.ended
+		}
 		err := f(who)
 		switch {
 		case err == nil:
@@ -353,9 +358,13 @@ func (m *member) asMember(ctx context.Context, s *session, f func(identity) erro
 	}
 }
 
-// disowned asks the coordinator whether the member is one, and returns why not.
-func (m *member) disowned(ctx context.Context) error {
-	who := m.identity()
+// disowned asks the coordinator whether the member is one, and returns why not; with a session, whether that
+// is still the member's.
+func (m *member) disowned(ctx context.Context, s *session) error {
+	who := m.identity() // before the session is looked at, as in asMember
+	if s != nil && s.alive() != nil {
+		return s.ended
+	}
 	req := kmsg.NewPtrHeartbeatRequest()
 	req.Group, req.MemberID, req.Generation = m.g.Name, who.member, who.generation
 	answer, err := req.RequestWith(ctx, m.cluster.client)

@@ -240,7 +240,7 @@ func (s *session) judge(ctx context.Context, err error) error {
 		return gone
 	}
 	switch {
-	case fenced(err) && s.m.disowned(ctx) == nil:
+	case fenced(err) && s.m.disowned(ctx, s) == nil:
 		s.writer.doomed = fmt.Errorf("%w: %v", engine.ErrAborted, err)
 		return s.writer.doomed
 	case fenced(err), errors.Is(err, engine.ErrFenced):
@@ -337,7 +337,7 @@ func (s *session) Abort(ctx context.Context) error {
 	if s.writer.transactional() || s.writer.sentSomething() {
 		// A new epoch ends the transaction, and nothing that is still on its way can join the next one.
 		err := s.writer.initialise(ctx)
-		if fenced(err) && s.m.disowned(ctx) == nil {
+		if fenced(err) && s.m.disowned(ctx, s) == nil {
 			err = s.writer.claim(ctx)
 		}
 		if err != nil {

@@ -70,7 +70,7 @@ func (m *member) openMissing() error {
 		return nil
 	}
 	if suspect {
-		if err := m.disowned(ctx); err != nil {
+		if err := m.disowned(ctx, nil); err != nil {
 			return err // the client library will find out as well
 		}
 		m.mu.Lock()
