@@ -22,7 +22,7 @@ type deployment struct {
 	mu      sync.Mutex
 	spec    deploy.Spec
 	offset  int64          // of the catalog's record that spec is from, -1: not stored yet
-	report  *module.Report // nil: never compiled in this process
+	report  *module.Report // nil: not known yet
 	worker  *worker.Worker // nil: does not run in this process
 	failure error          // why it could not start
 }

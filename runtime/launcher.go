@@ -24,6 +24,9 @@ type Launcher interface {
 	// Stop finishes what is in hand, commits and leaves the group; when ctx ends first the process is killed.
 	// It returns when the process is gone, and does nothing for a deployment that was not started.
 	Stop(ctx context.Context, name string) error
+	// Watch has f told what becomes of processes that nobody asked for: that one has ended, and why. It is called
+	// once, before any Start; f does not wait for anything.
+	Watch(f func(name, event string))
 	// Status tells how a started deployment does. It asks nobody that may not answer: what it tells is at most a second old.
 	Status(name string) Launched
 }
@@ -43,6 +46,8 @@ type Launched struct {
 	Version int
 	// Counts are those of the present process.
 	Counts Counts
-	// Owned are the partitions that it works on.
-	Owned map[engine.TopicPartition]bool
+	// Replacing are its partitions that have not changed over to the newest version yet.
+	Replacing int
+	// Owned are the partitions that it works on, without their positions.
+	Owned map[engine.TopicPartition]PartitionStatus
 }

@@ -236,6 +236,25 @@ func (r *preparer) reportOf(ctx context.Context, s deploy.Spec) (*module.Report,
 	return p.Report(), p.Close(ctx)
 }
 
+// describe tells of a deployment's module what its bytes say without being compiled. One that cannot be
+// read is left to who runs it, and complains.
+func (r *preparer) describe(d *deployment, s deploy.Spec) {
+	digest, err := deploy.ParseDigest(s.Module)
+	if err != nil {
+		return
+	}
+	if _, report, _, _ := d.snapshot(); report != nil && report.Digest == digest {
+		return
+	}
+	wasm, err := r.blob(catalog.Module, digest)
+	if err != nil {
+		return
+	}
+	if manifest, err := module.ReadManifest(wasm); err == nil {
+		d.setReport(&module.Report{Digest: digest, SizeBytes: len(wasm), Manifest: manifest})
+	}
+}
+
 // ensureDeadLetters creates the dead letter topic with as many partitions as the first input.
 func (r *preparer) ensureDeadLetters(ctx context.Context, s deploy.Spec) error {
 	existing, err := r.engine.Topics(ctx, s.Inputs[:1])

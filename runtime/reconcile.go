@@ -176,6 +176,9 @@ func (r *reconciler) act(ctx context.Context, d *deployment, before deploy.Spec,
 		}
 		p = nil // somebody was faster
 	}
+	if p == nil && (r.launcher != nil || s.State != deploy.Running) {
+		r.describe(d, s)
+	}
 	same := before.Version == s.Version && before.Created.Equal(s.Created)
 	switch {
 	case stored.Err != nil:

@@ -113,6 +113,9 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.logs = worker.NewLogs(o.Engine, LogsTopic, o.Logger)
+	if o.Launcher != nil {
+		o.Launcher.Watch(func(name, event string) { r.event(name, slog.LevelError, event) })
+	}
 	r.compare(false)
 	r.inBackground(r.follow)
 	r.inBackground(r.reconcile)

@@ -44,7 +44,7 @@ type toyProgram struct {
 }
 
 func (c *toyCompiler) Compile(_ context.Context, wasm []byte, _ host.Limits) (program, error) {
-	if !bytes.HasPrefix(wasm, []byte("wasm")) {
+	if !bytes.HasPrefix(wasm, []byte("wasm")) && !bytes.HasPrefix(wasm, []byte("\x00asm")) {
 		return nil, &module.Refusal{Reason: "not a Wasm module", Position: 0, Fix: "build it with millstream build"}
 	}
 	if f := c.compiled.Load(); f != nil {

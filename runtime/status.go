@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ type Status struct {
 	Spec   deploy.Spec
 	Phase  string
 	Reason string         // unless all is well: what is wrong, and the fix
-	Module *module.Report // nil until it was compiled in this process
+	Module *module.Report // nil: not known yet; where the module is compiled elsewhere, its digest and manifest only
 	Counts
 	Partitions map[engine.TopicPartition]PartitionStatus
 	Members    []engine.GroupMember // of the consumer group, in all processes
@@ -205,10 +206,8 @@ func (r *Runtime) launched(d *deployment, s *Status) {
 	}
 	l := r.launcher.Status(d.name)
 	s.Phase, s.Reason = cmp.Or(l.Phase, worker.PhaseStarting), l.Reason
-	s.Counts = l.Counts
-	for tp := range l.Owned {
-		s.Partitions[tp] = PartitionStatus{Running: true}
-	}
+	s.Counts, s.Replacing = l.Counts, l.Replacing
+	maps.Copy(s.Partitions, l.Owned)
 }
 
 // advise completes a reason with the way out, where it does not name one.

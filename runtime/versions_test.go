@@ -1,10 +1,8 @@
 package runtime
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -15,10 +13,8 @@ import (
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
-	"github.com/millstream-io/millstream/runtime/host"
 	"github.com/millstream-io/millstream/runtime/module"
 	"github.com/millstream-io/millstream/runtime/worker"
-	"github.com/millstream-io/millstream/runtime/worker/workertest"
 )
 
 // version is a specification of deployment "d" from in to out, whose module puts tag behind each value.
@@ -460,78 +456,6 @@ func TestRates(t *testing.T) {
 		if p.Rate < 2.7 || p.Rate > 3.3 || p.Worker.Records != 180 || p.Owner == "" {
 			t.Errorf("partition is %+v, want a rate of about 3", p)
 		}
-		b.close()
-	})
-}
-
-// fakeLauncher notes what it is asked.
-type fakeLauncher struct {
-	calls   []string
-	running map[string]bool
-	refuse  error
-	version int
-}
-
-func (l *fakeLauncher) Prove(_ context.Context, p Proof) error {
-	l.calls = append(l.calls, "prove "+string(p.Wasm))
-	return l.refuse
-}
-
-func (l *fakeLauncher) Start(name string) {
-	l.calls = append(l.calls, "start "+name)
-	l.running[name] = true
-}
-
-func (l *fakeLauncher) Stop(_ context.Context, name string) error {
-	if l.running[name] {
-		l.calls = append(l.calls, "stop "+name)
-	}
-	delete(l.running, name)
-	return nil
-}
-
-func (l *fakeLauncher) Status(string) Launched {
-	return Launched{Phase: worker.PhaseRunning, Version: l.version, Owned: map[engine.TopicPartition]bool{{Topic: "in"}: true}}
-}
-
-// TestALauncherRunsTheDeployments: this process proves through it, stores, and starts and stops, and runs no guest.
-func TestALauncherRunsTheDeployments(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, log: workertest.NewLog(), compiler: &toyCompiler{}}
-		l := &fakeLauncher{running: map[string]bool{}, version: 1}
-		r, err := open(t.Context(), Options{Engine: b.log, Logger: slog.New(slog.DiscardHandler), Launcher: l}, b.compiler)
-		b.ok(err)
-		b.runtime = r
-		called := func(want ...string) {
-			t.Helper()
-			synctest.Wait()
-			if !slices.Equal(l.calls, want) {
-				t.Errorf("calls are %q, want %q", l.calls, want)
-			}
-			l.calls = nil
-		}
-		s := b.mustDeploy(b.version("1"))
-		if s.Phase != worker.PhaseRunning || !s.Partitions[engine.TopicPartition{Topic: "in"}].Running {
-			t.Errorf("status is %+v", s)
-		}
-		called("prove wasm 1", "start d")
-		l.version = 2
-		b.mustDeploy(b.version("2"))
-		called("prove wasm 2", "start d")
-		l.refuse = &host.SetupError{Message: "no"}
-		if _, err := r.Deploy(t.Context(), b.version("3"), DeployOptions{}); err == nil || !strings.Contains(err.Error(), "version 2 keeps running") {
-			t.Errorf("error is %v", err)
-		}
-		called("prove wasm 3")
-		_, err = r.Pause(t.Context(), "d")
-		b.ok(err)
-		called("stop d")
-		l.refuse = nil
-		_, err = r.Resume(t.Context(), "d")
-		b.ok(err)
-		called("prove wasm 2", "start d")
-		b.ok(r.Undeploy(t.Context(), "d"))
-		called("stop d")
 		b.close()
 	})
 }

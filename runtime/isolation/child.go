@@ -90,10 +90,11 @@ func (c *child) run() {
 		if time.Since(began) >= steadyTime {
 			pause = firstPause
 		}
-		c.supervisor.countRestart(c.name)
+		event := fmt.Sprintf("its process ended and is started again: %v", err)
+		c.supervisor.noteEnd(c.name, event)
 		c.supervisor.options.Ended(c.name)
 		c.logger.Error("the process of the deployment ended; it is started again", "error", err, "in", pause)
-		c.tell(runtime.Launched{Phase: worker.PhaseRetrying, Reason: fmt.Sprintf("its process ended and is started again: %v", err)})
+		c.tell(runtime.Launched{Phase: worker.PhaseRetrying, Reason: event})
 		select {
 		case <-time.After(pause):
 		case <-c.soft.Done():
@@ -231,20 +232,35 @@ func (c *child) ask(ctx context.Context, client *admin.Client) bool {
 		return false
 	}
 	l := runtime.Launched{
-		Phase: s.Phase, Reason: s.Reason, Version: s.Spec.Version,
+		Phase: s.Phase, Reason: s.Reason, Version: s.Spec.Version, Replacing: s.Replacing,
 		Counts: runtime.Counts{
 			Records: s.Records, Outputs: s.Outputs, Rejected: s.Rejected, DeadLetters: s.DeadLetters, Skipped: s.Skipped,
 			Retries: s.Retries, Traps: s.Traps, Aborts: s.Aborts, Restarts: s.Restarts, Commits: s.Commits,
 		},
-		Owned: map[engine.TopicPartition]bool{},
+		Owned: map[engine.TopicPartition]runtime.PartitionStatus{},
 	}
 	for _, p := range s.Partitions {
 		if p.Running {
-			l.Owned[engine.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = true
+			tp := engine.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+			l.Owned[tp] = runtime.PartitionStatus{Running: true, Rate: p.Rate, Worker: snapshotOf(tp, p)}
 		}
 	}
 	c.tell(l)
 	return true
+}
+
+// snapshotOf is a partition as the process tells it.
+func snapshotOf(tp engine.TopicPartition, p admin.PartitionStatus) *worker.PartitionSnapshot {
+	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+	s := &worker.PartitionSnapshot{
+		TopicPartition: tp, Committed: p.Committed,
+		CommitTook: seconds(p.CommitSeconds), Latency: seconds(p.LatencySeconds), EventAge: seconds(p.EventAgeSeconds),
+		Records: p.Records, Outputs: p.Outputs, DeadLetters: p.DeadLetters, Completed: p.Completed, Trouble: p.Trouble,
+	}
+	if p.CommittedAt != nil {
+		s.CommittedAt = *p.CommittedAt
+	}
+	return s
 }
 
 // metrics returns what the process tells at a scrape, or nil.

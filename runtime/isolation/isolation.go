@@ -73,6 +73,7 @@ type Supervisor struct {
 	closed   bool
 	children map[string]*child
 	restarts map[string]int64 // of deployments, stopped ones too
+	watcher  func(name, event string)
 }
 
 // New makes a supervisor without children. Close it.
@@ -93,7 +94,14 @@ func New(o Options) *Supervisor {
 	if o.StartTime <= 0 {
 		o.StartTime = defaultStartTime
 	}
-	return &Supervisor{options: o, children: map[string]*child{}, restarts: map[string]int64{}}
+	return &Supervisor{options: o, children: map[string]*child{}, restarts: map[string]int64{}, watcher: func(string, string) {}}
+}
+
+// Watch implements runtime.Launcher.
+func (s *Supervisor) Watch(f func(name, event string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watcher = f
 }
 
 // Start implements runtime.Launcher.
@@ -154,8 +162,11 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (s *Supervisor) countRestart(name string) {
+// noteEnd counts that a process has ended that was not to end, and tells who watches.
+func (s *Supervisor) noteEnd(name, event string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.restarts[name]++
+	watcher := s.watcher
+	s.mu.Unlock()
+	watcher(name, event)
 }

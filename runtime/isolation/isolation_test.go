@@ -31,8 +31,9 @@ type nursery struct {
 	dir string
 	log lockedBuffer
 
-	mu    sync.Mutex
-	ended []string
+	mu     sync.Mutex
+	ended  []string
+	events []string
 }
 
 type lockedBuffer struct {
@@ -73,6 +74,11 @@ func newNursery(t *testing.T, manner string, change func(*isolation.Options)) *n
 		change(&o)
 	}
 	n.Supervisor = isolation.New(o)
+	n.Watch(func(name, event string) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.events = append(n.events, name+": "+event)
+	})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -123,8 +129,12 @@ func TestChildRunsUntilItIsStopped(t *testing.T) {
 	n.Start("d")
 	n.Start("d")
 	s := n.until("running", running)
-	if s.Version != 7 || s.Counts.Records != 11 || s.Counts.DeadLetters != 2 || len(s.Owned) != 1 || !s.Owned[engine.TopicPartition{Topic: "in"}] {
+	if s.Version != 7 || s.Counts.Records != 11 || s.Counts.DeadLetters != 2 || len(s.Owned) != 1 || s.Replacing != 1 {
 		t.Errorf("status %+v", s)
+	}
+	p := s.Owned[engine.TopicPartition{Topic: "in"}]
+	if !p.Running || p.Rate != 2.5 || p.Worker == nil || p.Worker.Records != 9 || p.Worker.Latency != 250*time.Millisecond || p.Worker.CommittedAt.IsZero() {
+		t.Errorf("partition %+v, %+v", p, p.Worker)
 	}
 	pids := n.processes("started")
 	if len(pids) != 1 {
@@ -177,6 +187,9 @@ func TestDeadChildIsReplaced(t *testing.T) {
 	defer n.mu.Unlock()
 	if len(n.processes("started")) != 3 || !slices.Equal(n.ended, []string{"d", "d"}) {
 		t.Errorf("processes %v, told of %v", n.processes("started"), n.ended)
+	}
+	if len(n.events) != 2 || !strings.HasPrefix(n.events[0], "d: its process ended") || !strings.Contains(n.events[0], "killed") {
+		t.Errorf("events are %q", n.events)
 	}
 }
 

@@ -50,14 +50,15 @@ func child(manner, dir string) int {
 	if manner == "stubborn" {
 		signal.Ignore(syscall.SIGTERM)
 	}
+	committed := time.Now()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+admin.PathDeployments+"/d", func(w http.ResponseWriter, _ *http.Request) {
 		if manner == "deaf" {
 			select {}
 		}
 		_ = json.NewEncoder(w).Encode(admin.Status{
-			Spec: deploy.Spec{Name: "d", Version: 7}, Phase: "running", Records: 11, DeadLetters: 2,
-			Partitions: []admin.PartitionStatus{{Topic: "in", Partition: 0, Running: true}, {Topic: "in", Partition: 1}},
+			Spec: deploy.Spec{Name: "d", Version: 7}, Phase: "running", Records: 11, DeadLetters: 2, Replacing: 1,
+			Partitions: []admin.PartitionStatus{{Topic: "in", Partition: 0, Running: true, Rate: 2.5, Records: 9, CommittedAt: &committed, LatencySeconds: 0.25}, {Topic: "in", Partition: 1}},
 		})
 	})
 	mux.HandleFunc("GET "+admin.PathMetrics, func(w http.ResponseWriter, _ *http.Request) {

@@ -122,28 +122,68 @@ func WithManifest(wasm []byte, m *Manifest) ([]byte, error) {
 	if len(content) > maxManifestBytes {
 		return nil, fmt.Errorf("manifest: has %d bytes, the limit is %d", len(content), maxManifestBytes)
 	}
-	if err := checkForm(wasm, Caps{SizeBytes: len(wasm)}); err != nil {
+	out := make([]byte, 0, len(wasm)+len(content)+len(ManifestSection)+16)
+	out = append(out, magic+version...)
+	err = eachSection(wasm, func(section []byte, custom string, _ []byte) {
+		if custom != ManifestSection {
+			out = append(out, section...)
+		}
+	})
+	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, len(wasm)+len(content)+len(ManifestSection)+16)
-	out = append(out, wasm[:len(magic)+len(version)]...)
-	r := reader{b: wasm, pos: len(out), end: len(wasm)}
-	for r.pos < len(wasm) && r.fault == nil {
+	return appendSection(out, sectionCustom, append(appendName(nil, ManifestSection), content...)), nil
+}
+
+// ReadManifest returns the manifest of a module, nil if it has none. It looks at nothing else in wasm, which needs no
+// Check before; one that Check accepts has the manifest that Check reports.
+func ReadManifest(wasm []byte) (*Manifest, error) {
+	var content []byte
+	found := 0
+	err := eachSection(wasm, func(_ []byte, custom string, inside []byte) {
+		if custom == ManifestSection {
+			content = inside
+			found++
+		}
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case found == 0:
+		return nil, nil
+	case found > 1:
+		return nil, &Refusal{Reason: "a second manifest", Position: -1}
+	}
+	m, err := parseManifest(content)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	return m, nil
+}
+
+// eachSection calls f with every section of wasm, and with the name and the content of a custom one.
+func eachSection(wasm []byte, f func(section []byte, custom string, content []byte)) error {
+	if err := checkForm(wasm, Caps{SizeBytes: len(wasm)}); err != nil {
+		return err
+	}
+	r := reader{b: wasm, pos: len(magic) + len(version), end: len(wasm)}
+	for r.pos < len(wasm) {
 		start := r.pos
 		id := r.byte()
-		body := reader{b: wasm}
 		size := int(r.u32())
-		body.pos, body.end = r.pos, min(r.pos+size, len(wasm))
+		inside := reader{b: wasm, pos: r.pos}
 		r.skip(size)
-		if id == sectionCustom && string(body.name("a custom section's name")) == ManifestSection {
-			continue
+		if r.fault != nil {
+			return r.fault
 		}
-		out = append(out, wasm[start:r.pos]...)
+		inside.end = r.pos
+		custom := ""
+		if id == sectionCustom {
+			custom = string(inside.name("a custom section's name"))
+		}
+		f(wasm[start:r.pos], custom, wasm[inside.pos:inside.end])
 	}
-	if r.fault != nil {
-		return nil, r.fault
-	}
-	return appendSection(out, sectionCustom, append(appendName(nil, ManifestSection), content...)), nil
+	return nil
 }
 
 func appendSection(out []byte, id byte, content []byte) []byte {

@@ -1,7 +1,9 @@
 package module_test
 
 import (
+	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +36,33 @@ func TestManifestRoundTripAndReplacement(t *testing.T) {
 	}
 	if !strings.HasPrefix(string(second), string(wasm)) {
 		t.Error("the module's own sections changed")
+	}
+	if read, err := module.ReadManifest(second); err != nil || !reflect.DeepEqual(read, m) {
+		t.Errorf("read alone: %+v, %v", read, err)
+	}
+}
+
+func TestReadManifestOf(t *testing.T) {
+	with, err := module.WithManifest(wasmtest.Guest{}.Bytes(), &module.Manifest{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := with[len(wasmtest.Guest{}.Bytes()):]
+	for name, c := range map[string]struct {
+		wasm []byte
+		want string // part of the error; "": there is no manifest, and no error
+	}{
+		"a module without":     {wasmtest.Guest{}.Bytes(), ""},
+		"no module":            {[]byte("wasm"), "no WebAssembly module"},
+		"a module cut short":   {with[:len(with)-1], "unexpected end"},
+		"two":                  {append(slices.Clone(with), section...), "a second manifest"},
+		"one that is no JSON":  {bytes.Replace(with, []byte("{"), []byte("["), 1), "manifest: "},
+		"one without its name": {bytes.Replace(with, []byte(`"name"`), []byte(`"eman"`), 1), "eman"},
+	} {
+		m, err := module.ReadManifest(c.wasm)
+		if m != nil || (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %+v, %v, want %q", name, m, err, c.want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package module_test
 import (
 	"context"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
@@ -209,7 +210,10 @@ func FuzzCheckAndMeter(f *testing.F) {
 	ctx := context.Background()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	f.Fuzz(func(t *testing.T, wasm []byte) {
-		_, _ = module.Check(wasm, caps, nil)
+		report, err := module.Check(wasm, caps, nil)
+		if m, readErr := module.ReadManifest(wasm); err == nil && (readErr != nil || !reflect.DeepEqual(m, report.Manifest)) {
+			t.Fatalf("the manifest alone is %+v, %v; Check has %+v", m, readErr, report.Manifest)
+		}
 		_, _ = module.Meter(wasm, 100)
 		if module.CheckStructure(wasm, caps, func(string, string) bool { return true }) != nil {
 			return
