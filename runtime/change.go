@@ -9,6 +9,7 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
+	"github.com/millstream-io/millstream/runtime/engine"
 )
 
 // DeployOptions go with Deploy, Plan and Rollback.
@@ -95,11 +96,25 @@ func (r *reconciler) store(ctx context.Context, p *proposal) (catalog.Deployment
 		}
 		return next, err
 	})
-	if err != nil && settled && !errors.Is(err, deploy.ErrConflict) {
-		// Offsets without a deployment would look like somebody else's to the next attempt.
-		err = errors.Join(err, r.engine.ForgetGroup(context.WithoutCancel(ctx), deploy.GroupName(p.next.Name)))
+	if err != nil && settled && !errors.Is(err, deploy.ErrConflict) && !errors.Is(err, engine.ErrGroupActive) {
+		err = errors.Join(err, r.unsettle(ctx, p.next.Name))
 	}
 	return stored, err
+}
+
+// unsettle forgets what settleStart has committed: offsets without a deployment would look like somebody else's
+// to the next attempt. But it may be stored after all, by this attempt, whose answer was lost, or by another
+// one; the catalog knows when nobody else can write to it.
+func (r *reconciler) unsettle(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	_, err := r.catalog.Change(ctx, name, func(_ catalog.Deployment, exists bool, _ []deploy.Spec) (*deploy.Spec, error) {
+		if exists {
+			return nil, nil
+		}
+		return nil, r.engine.ForgetGroup(ctx, deploy.GroupName(name))
+	})
+	return err
 }
 
 // settleStart commits where a new deployment begins, before any process can work for it: what is
@@ -132,7 +147,8 @@ func (r *Runtime) ensureTopics(ctx context.Context, p *proposal) error {
 	return r.ensureDeadLetters(ctx, p.next)
 }
 
-// leaveTimeout bounds how long a deletion or a reset waits for other processes to leave the group.
+// leaveTimeout bounds how long a deletion or a reset waits for other processes to leave the group, and how long
+// what a deployment that failed has left takes to be taken back.
 const leaveTimeout = 10 * time.Second
 
 // Undeploy stops and forgets a deployment with its versions; its consumer group's offsets are
@@ -151,8 +167,9 @@ func (r *Runtime) Undeploy(ctx context.Context, name string) error {
 		d.setFailure(fmt.Errorf("half deleted: %w: delete it again", err))
 		return err
 	}
-	// The name is free only afterwards: a deployment that takes it at once must not lose its own offsets.
-	err = r.forgetGroup(ctx, name)
+	// The name is free only afterwards: a deployment that takes it at once must not lose its own offsets. A
+	// caller who goes away now does not leave offsets behind, which would keep the name from being used again.
+	err = r.forgetGroup(context.WithoutCancel(ctx), name)
 	r.remove(d)
 	r.inBackground(r.collectGarbage)
 	if err != nil {

@@ -43,7 +43,7 @@ func (c *Catalog) Change(ctx context.Context, name string, decide func(before De
 	if err != nil {
 		return Deployment{}, fmt.Errorf("store deployment %q: %w", name, err)
 	}
-	if err := c.Refresh(ctx); err != nil {
+	if err := c.learn(ctx); err != nil {
 		return Deployment{}, err
 	}
 	after, exists := c.Deployment(name)
@@ -130,6 +130,16 @@ func (c *Catalog) Delete(ctx context.Context, name string, created time.Time) er
 	if err != nil {
 		return fmt.Errorf("delete deployment %q: %w", name, err)
 	}
+	return c.learn(ctx)
+}
+
+// learnTimeout bounds how long what was stored takes to be read.
+const learnTimeout = 10 * time.Second
+
+// learn reads what was stored just now: a caller who goes away then is not told that it was not.
+func (c *Catalog) learn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), learnTimeout)
+	defer cancel()
 	return c.Refresh(ctx)
 }
 
