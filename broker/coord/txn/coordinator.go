@@ -66,6 +66,9 @@ type transaction struct {
 	// marked are the markers of its last transaction that may not survive a power cut. Until they do,
 	// the decision must stay the last record of the journal: see lockSettled.
 	marked []marker
+	// behind are the partitions in which the next transaction of its producer was open already when the
+	// coordinator was opened and could not end this one: it goes on when this one is complete.
+	behind []Partition
 	timer  *time.Timer
 	round  int64 // tells a timer that fired from one that was stopped
 }

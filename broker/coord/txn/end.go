@@ -117,8 +117,16 @@ func (c *Coordinator) carryOut(ctx context.Context, t *transaction) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next := t.complete(time.Now())
-	return c.change(t, &next)
+	now := time.Now()
+	next := t.complete(now)
+	if successor, changed, err := next.add(next.producer, t.behind, next.version, now); err == nil && changed {
+		next = successor
+	}
+	if err := c.change(t, &next); err != nil {
+		return err
+	}
+	t.behind = nil
+	return nil
 }
 
 // lockSettled locks t once the markers of its last transaction survive a power

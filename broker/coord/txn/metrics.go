@@ -13,9 +13,10 @@ type endings struct{ commits, aborts, timeouts atomic.Int64 }
 // count takes down a transaction whose markers are all written.
 func (e *endings) count(before, after State) {
 	switch {
-	case before == StatePrepareCommit && after == StateCompleteCommit:
+	case before == after:
+	case before == StatePrepareCommit:
 		e.commits.Add(1)
-	case before == StatePrepareAbort && after == StateCompleteAbort:
+	case before == StatePrepareAbort:
 		e.aborts.Add(1)
 	}
 }

@@ -63,8 +63,12 @@ func (c *Coordinator) recoverOpen(ctx context.Context, part *topic.Partition, op
 	if t != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.state.prepared() {
+		switch {
+		case t.state.prepared() && t.ends(p.Epoch):
 			return nil // its markers are being written
+		case t.state.prepared() && t.owns(p) == nil:
+			t.behind = append(t.behind, tp)
+			return nil
 		}
 		if next, changed, err := t.add(p, []Partition{tp}, t.version, time.Now()); err == nil {
 			if !changed {

@@ -11,6 +11,7 @@ type State int8
 //	PrepareAbort → CompleteAbort
 //	Empty, CompleteCommit, CompleteAbort → PrepareAbort   a V2 producer aborts what it is not sure to have begun
 //	Empty, CompleteCommit, CompleteAbort → Empty     a producer is initialized
+//	PrepareCommit, PrepareAbort → Ongoing            complete, with the next transaction open since before a power cut
 //
 // Dead and PrepareEpochFence are Kafka's; they have names only.
 const (

@@ -35,15 +35,7 @@ func (w *world) fill(by *Writer, n int) error {
 	}
 	p := by.Producer()
 	for _, name := range []string{"a", "b"} {
-		err := by.Within(Partition{Topic: name}, func() error {
-			var b record.Builder
-			b.Reset(nil, record.None)
-			b.Append(time.Now().UnixMilli(), nil, fmt.Append(nil, n), nil, 0)
-			b.SetProducer(p.ID, p.Epoch, 0, true)
-			_, err := w.part(name).Append(ctx, b.Finish(), topic.FromBroker)
-			return err
-		})
-		if err != nil {
+		if err := by.Within(Partition{Topic: name}, func() error { return w.append(name, p, n) }); err != nil {
 			return err
 		}
 	}
@@ -57,6 +49,16 @@ func (w *world) fill(by *Writer, n int) error {
 			err = w.part(name).WaitDurable(ctx, w.part(name).Offsets().LogEnd)
 		}
 	}
+	return err
+}
+
+// append appends a record with the text of n to a topic, as a Writer's user does.
+func (w *world) append(name string, p Producer, n int) error {
+	var b record.Builder
+	b.Reset(nil, record.None)
+	b.Append(time.Now().UnixMilli(), nil, fmt.Append(nil, n), nil, 0)
+	b.SetProducer(p.ID, p.Epoch, 0, true)
+	_, err := w.part(name).Append(context.Background(), b.Finish(), topic.FromBroker)
 	return err
 }
 
