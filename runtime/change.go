@@ -128,7 +128,11 @@ func (r *reconciler) settleStart(ctx context.Context, s deploy.Spec) error {
 	if err != nil {
 		return fmt.Errorf("find where deployment %q begins: %w", s.Name, err)
 	}
-	if err := r.engine.SetOffsets(ctx, deploy.GroupName(s.Name), offsets); err != nil {
+	err = r.engine.SetOffsets(ctx, deploy.GroupName(s.Name), offsets)
+	switch {
+	case errors.Is(err, engine.ErrGroupActive):
+		return groupInUse(s.Name, err)
+	case err != nil:
 		return fmt.Errorf("commit where deployment %q begins: %w", s.Name, err)
 	}
 	return nil
@@ -288,9 +292,22 @@ func notFound(name string) error {
 	return fmt.Errorf("%w: %q: `millstream list` shows what there is", deploy.ErrNotFound, name)
 }
 
-// checkGroup refuses a name whose consumer group has offsets of its inputs: they are somebody else's, and would overrule the start position.
+// groupInUse explains an engine.ErrGroupActive of a deployment that is not there yet.
+func groupInUse(name string, err error) error {
+	group := deploy.GroupName(name)
+	return fmt.Errorf("another program reads with the consumer group %q: choose another --name, or stop that program (`millstream group describe %s` shows it): %w", group, group, err)
+}
+
+// checkGroup refuses a name whose consumer group has members, or offsets of its inputs: they are somebody else's, and would overrule the start position.
 func (r *Runtime) checkGroup(ctx context.Context, s deploy.Spec) error {
 	group := deploy.GroupName(s.Name)
+	members, err := r.engine.Members(ctx, group)
+	if err != nil {
+		return fmt.Errorf("look up the consumer group %q: %w", group, err)
+	}
+	if len(members) > 0 {
+		return groupInUse(s.Name, fmt.Errorf("%w, among them %q", engine.ErrGroupActive, members[0].Client))
+	}
 	positions, err := r.engine.Lag(ctx, group, s.Inputs)
 	if err != nil {
 		return fmt.Errorf("look up the consumer group %q: %w", group, err)

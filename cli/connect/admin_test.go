@@ -19,6 +19,7 @@ func TestProblemsHaveTheirExitCodeAndFix(t *testing.T) {
 		{"invalid", http.StatusBadRequest, command.CodeUsage, false},
 		{"missing-topics", http.StatusConflict, command.CodeNotFound, false},
 		{"exists", http.StatusConflict, command.CodeConflict, false},
+		{"group-active", http.StatusConflict, command.CodeConflict, false},
 		{"module-stopped", http.StatusUnprocessableEntity, command.CodeFailed, true},
 		{"storage", http.StatusServiceUnavailable, command.CodeFailed, true}, // a full disk is not an absent server
 		{"closing", http.StatusServiceUnavailable, command.CodeUnreachable, false},

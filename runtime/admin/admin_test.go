@@ -233,12 +233,20 @@ func TestWhatIsRefused(t *testing.T) {
 		_, err := a.client.UploadModule(ctx, bytes.NewReader(b), int64(len(b)))
 		return err
 	}
+	a.ok(a.log.EnsureTopic(ctx, "read", 1, nil))
+	a.ok(a.log.EnsureTopic(ctx, "written", 1, nil))
+	stranger, err := a.log.Join(ctx, engine.Group{Name: "busy", Client: "stranger", Inputs: []string{"read"}})
+	a.ok(err)
+	t.Cleanup(func() { a.ok(stranger.Leave(context.Background())) })
 	for _, c := range []struct {
 		name   string
 		err    error
 		status int
 		detail string
 	}{
+		{"group of a stranger", deployed(func(s *deploy.Spec) {
+			s.Name, s.Inputs, s.Outputs[0].Topic = "busy", []string{"read"}, "written"
+		}), http.StatusConflict, "`millstream group describe busy`"},
 		{"text as a module", uploaded([]byte("no wasm")), http.StatusUnprocessableEntity, ""},
 		{"a module without the ABI", uploaded([]byte("\x00asm\x01\x00\x00\x00")), http.StatusUnprocessableEntity, "memory"},
 		{"nothing", uploaded(nil), http.StatusBadRequest, "the body is empty"},
