@@ -77,26 +77,24 @@ func (c *Coordinator) finish(ctx context.Context, t *transaction) error {
 	return nil
 }
 
-// finishLater carries a decision out as soon as the disk lets it.
-func (c *Coordinator) finishLater(t *transaction, err error) {
-	c.log.Warn("transaction is not ended in all partitions yet; it is tried again", "transactional_id", t.id, "error", err)
-	c.spawn(func() { c.keepTrying(t) })
-}
-
-func (c *Coordinator) keepTrying(t *transaction) {
-	ticker := time.NewTicker(retryInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-c.ctx.Done():
-			return
-		case <-ticker.C:
-			if c.carryOut(c.ctx, t) == nil {
-				c.log.Info("transaction is ended in all partitions", "transactional_id", t.id)
+// finishLater carries a decision out in the background, as soon as the disk lets it.
+func (c *Coordinator) finishLater(t *transaction, why error) {
+	c.log.Warn("transaction is not ended in all partitions yet; it is tried again", "transactional_id", t.id, "error", why)
+	c.spawn(func() {
+		ticker := time.NewTicker(retryInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-c.ctx.Done():
 				return
+			case <-ticker.C:
+				if c.carryOut(c.ctx, t) == nil {
+					c.log.Info("transaction is ended in all partitions", "transactional_id", t.id)
+					return
+				}
 			}
 		}
-	}
+	})
 }
 
 // carryOut writes the markers of a prepared transaction that are missing, once
