@@ -21,20 +21,28 @@ func (k *kafka) Append(ctx context.Context, topic string, records []engine.Recor
 	}
 	k.appending.Lock()
 	defer k.appending.Unlock()
-	w := k.appender
-	if w == nil {
-		w = newWriter(context.Background(), k.cluster, "", k.implicit, 0, 0)
-		if err := w.claim(ctx); err != nil {
-			return err
+	for {
+		w := k.appender
+		if w == nil {
+			w = newWriter(context.Background(), k.cluster, "", k.implicit, 0, 0)
+			if err := w.claim(ctx); err != nil {
+				return err
+			}
+			k.appender = w
 		}
-		k.appender = w
-	}
-	if err := w.append(ctx, topic, records); err != nil {
+		err := w.append(ctx, topic, records)
+		if err == nil {
+			w.settled()
+			return nil
+		}
 		w.stop()
 		k.appender = nil // what of it was written is not known
-		return fmt.Errorf("append to %q: %w", topic, err)
+		// A topic that was made anew refuses the sequence of the one before.
+		remade := errors.Is(err, errRemade) || errors.Is(err, kerr.OutOfOrderSequenceNumber)
+		if !remade || w.touched {
+			return fmt.Errorf("append to %q: %w", topic, err)
+		}
 	}
-	return nil
 }
 
 // append writes records and waits until they are acknowledged.

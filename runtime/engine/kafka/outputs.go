@@ -36,9 +36,13 @@ type outputs struct {
 
 // outputTopic is a topic that outputs go to, as of the last refresh.
 type outputTopic struct {
-	name       string
-	id         topicID
+	name string
+	id   topicID
+	// partitions are all that there ever were, of which there are count now. Where a broker is late to hear that the topic
+	// was made anew, the id and the count go there and back: a sequence that began anew with them would be taken for
+	// a repetition, and acknowledged without being written.
 	partitions []*outputPartition
+	count      int
 	limits     topicLimits
 	// Timestamps are taken from earliest to latest, in ms.
 	earliest, latest int64
@@ -46,6 +50,7 @@ type outputTopic struct {
 }
 
 type outputPartition struct {
+	topic    *outputTopic
 	tp       engine.TopicPartition
 	builder  record.Builder
 	open     bool // the builder holds a batch
@@ -57,8 +62,11 @@ type outputPartition struct {
 	added    bool       // to the open transaction
 }
 
-// finished is a batch that is ready to be sent.
-type finished struct{ batch []byte }
+// finished is a batch that is ready to be sent, and the topic that it was made for.
+type finished struct {
+	batch []byte
+	topic topicID
+}
 
 func newOutputs(w *writer, inputPartition int32) *outputs {
 	return &outputs{w: w, inputPartition: inputPartition, byName: map[string]*outputTopic{}}
@@ -93,11 +101,9 @@ func (t *outputTopic) refresh(ctx context.Context, c *cluster) error {
 	if err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
-	if t.id != info.id {
-		t.id, t.partitions = info.id, nil
-	}
+	t.id, t.count = info.id, len(info.leaders)
 	for i := len(t.partitions); i < len(info.leaders); i++ {
-		t.partitions = append(t.partitions, &outputPartition{tp: engine.TopicPartition{Topic: t.name, Partition: int32(i)}})
+		t.partitions = append(t.partitions, &outputPartition{topic: t, tp: engine.TopicPartition{Topic: t.name, Partition: int32(i)}})
 	}
 	if t.limits, err = c.limitsOf(ctx, t.name); err != nil {
 		return err
@@ -153,9 +159,9 @@ func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp 
 		return &engine.OutputError{Input: input, Topic: t.name, Err: engine.ErrInvalidRecord, Detail: fmt.Sprintf(
 			"its timestamp is %d ms since 1970, the topic takes %d to %d now (message.timestamp.after.max.ms, message.timestamp.before.max.ms)", timestamp, t.earliest, t.latest)}
 	}
-	index := int(o.inputPartition) % len(t.partitions)
+	index := int(o.inputPartition) % t.count
 	if key != nil {
-		index = batch.PartitionOf(key, len(t.partitions))
+		index = batch.PartitionOf(key, t.count)
 	}
 	p := t.partitions[index]
 	if p.open && p.builder.SizeBytes()+bytes > min(batchBytes, t.limits.maxMessageBytes) {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,7 @@ type writer struct {
 	idle        chan struct{} // closed when drain ends
 	failed      error         // of the last drain
 	began       bool          // something was sent, or may have been, in the open transaction
+	touched     bool          // something of it may have been written
 	first       place         // of the first batch of it that was acknowledged
 	room        chan struct{} // closed and replaced when batches are acknowledged
 }
@@ -102,7 +104,7 @@ func (w *writer) initialise(ctx context.Context) error {
 		return explain(fmt.Errorf("initialise producer %q: %w", w.txn, err))
 	}
 	w.mu.Lock()
-	w.began, w.first, w.failed = false, place{}, nil
+	w.began, w.touched, w.first, w.failed = false, false, place{}, nil
 	w.mu.Unlock()
 	w.doomed = nil
 	w.ctx, w.cancel = context.WithCancel(w.base)
@@ -149,7 +151,7 @@ func (w *writer) waitForRoom(ctx context.Context) error {
 func (w *writer) enqueue(p *outputPartition, batch []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p.finished = append(p.finished, finished{batch})
+	p.finished = append(p.finished, finished{batch, p.topic.id})
 	if !p.queued {
 		p.queued = true
 		w.queue = append(w.queue, p)
@@ -163,7 +165,7 @@ func (w *writer) kick() {
 	if w.active || len(w.queue) == 0 || w.ctx.Err() != nil {
 		return
 	}
-	w.active, w.failed = true, nil
+	w.active, w.began, w.failed = true, true, nil
 	w.idle = make(chan struct{})
 	ctx := w.ctx
 	w.sending.Go(func() { w.drain(ctx) })
@@ -208,7 +210,6 @@ func (w *writer) drain(ctx context.Context) {
 			w.mu.Unlock()
 			return
 		}
-		w.began = true
 		w.mu.Unlock()
 		progress, failed := w.round(ctx)
 		switch {
@@ -231,9 +232,13 @@ func (w *writer) wakeRoom() {
 
 // sent is a batch on its way.
 type sent struct {
-	p     *outputPartition
-	batch []byte
+	p *outputPartition
+	finished
 }
+
+// errRemade: a topic was made anew after outputs were given to its partitions. They are not written to the one that has
+// its name now, whose partitions are others.
+var errRemade = fmt.Errorf("%w: a topic that was written to was made anew", engine.ErrAborted)
 
 // round sends the first batch of each partition and reports whether any was acknowledged; err is what
 // one of the others met.
@@ -242,9 +247,9 @@ func (w *writer) round(ctx context.Context) (progress bool, err error) {
 	size := 0
 	w.mu.Lock()
 	for _, p := range w.queue {
-		if batch := p.finished[0].batch; size == 0 || size+len(batch) <= requestBytes {
-			first = append(first, sent{p, batch})
-			size += len(batch)
+		if f := p.finished[0]; size == 0 || size+len(f.batch) <= requestBytes {
+			first = append(first, sent{p, f})
+			size += len(f.batch)
 		}
 	}
 	w.mu.Unlock()
@@ -258,6 +263,9 @@ func (w *writer) round(ctx context.Context) (progress bool, err error) {
 		leader, err := w.c.leader(ctx, s.p.tp)
 		if err != nil {
 			return false, err
+		}
+		if w.c.id(s.p.tp.Topic) != s.topic {
+			return false, fmt.Errorf("%w: %q", errRemade, s.p.tp.Topic)
 		}
 		byLeader[leader] = append(byLeader[leader], s)
 	}
@@ -287,6 +295,7 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 	}
 	waiting := map[engine.TopicPartition]sent{}
 	topics := map[string]int{}
+	names := map[topicID]string{}
 	for _, s := range batches {
 		waiting[s.p.tp] = s
 		i, ok := topics[s.p.tp.Topic]
@@ -294,7 +303,8 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 			i = len(req.Topics)
 			topics[s.p.tp.Topic] = i
 			t := kmsg.NewProduceRequestTopic()
-			t.Topic, t.TopicID = s.p.tp.Topic, w.c.id(s.p.tp.Topic)
+			t.Topic, t.TopicID = s.p.tp.Topic, s.topic
+			names[s.topic] = s.p.tp.Topic
 			req.Topics = append(req.Topics, t)
 		}
 		rp := kmsg.NewProduceRequestTopicPartition()
@@ -314,15 +324,18 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 		for topic := range topics {
 			w.c.moved(topic) // perhaps they are led by somebody else now
 		}
+		w.touch()
 		return 0, fmt.Errorf("write to broker %d: %w", leader, err)
 	}
 	for _, t := range answer.Topics {
-		name := w.c.name(t.Topic, t.TopicID)
+		name := cmp.Or(t.Topic, names[t.TopicID])
 		for _, rp := range t.Partitions {
-			s, ok := waiting[engine.TopicPartition{Topic: name, Partition: rp.Partition}]
+			tp := engine.TopicPartition{Topic: name, Partition: rp.Partition}
+			s, ok := waiting[tp]
 			if !ok {
 				continue
 			}
+			delete(waiting, tp)
 			switch failed := kerr.ErrorForCode(rp.ErrorCode); {
 			case failed == nil, errors.Is(failed, kerr.DuplicateSequenceNumber):
 				w.acknowledge(s, rp.BaseOffset)
@@ -333,7 +346,20 @@ func (w *writer) send(ctx context.Context, leader int32, batches []sent) (acknow
 			}
 		}
 	}
+	if err == nil && len(waiting) > 0 {
+		err = fmt.Errorf("write to broker %d: its answer leaves %d partitions out", leader, len(waiting))
+	}
+	if acknowledged > 0 || len(waiting) > 0 {
+		w.touch()
+	}
 	return acknowledged, err
+}
+
+// touch notes that something was written, or may have been.
+func (w *writer) touch() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.touched = true
 }
 
 // refused is why a partition did not take a batch.
@@ -373,5 +399,5 @@ func (w *writer) acknowledge(s sent, offset int64) {
 func (w *writer) settled() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.began, w.first = false, place{}
+	w.began, w.touched, w.first = false, false, place{}
 }
