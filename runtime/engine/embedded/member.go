@@ -225,6 +225,7 @@ func (m *member) run() {
 			// The group went on without waiting: join again.
 		case final(err):
 			m.fail(explainGroup(err))
+			m.drop(m.owned()) // no generation will come in whose name they could commit
 			return
 		case err != nil:
 			m.e.log.Warn("member could not join", slog.String("group", m.g.Name), slog.Any("error", err), slog.Duration("again_in", pause))

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/record"
 	"github.com/millstream-io/millstream/broker/topic"
 	"github.com/millstream-io/millstream/broker/vfs"
@@ -255,6 +256,29 @@ func TestLyingCount(t *testing.T) {
 	if err := f.load(0, 1<<20); !errors.Is(err, record.ErrCorrupt) {
 		t.Errorf("load: %v", err)
 	}
+}
+
+// TestCommitOfAMemberThatCannotJoinAgain: when a membership ends for good its sessions end, too, lest a
+// commit wait for a generation that will not come.
+func TestCommitOfAMemberThatCannotJoinAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, s, m := oneSession(t, vfs.NewMem(), engine.ExactlyOnce)
+		defer l.close(t)
+		defer m.Leave(context.Background())
+		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
+		synctest.Wait()
+		l.engine.(*embedded).session = 365 * 24 * time.Hour // more than a group takes
+		other := foreign{l: l, protocols: []string{strategyRange}} // which takes no transactional id over
+		other.rebalance(t)
+		if _, err := m.Next(t.Context()); !errors.Is(err, group.ErrInvalidSession) {
+			t.Fatalf("the membership has not ended: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := s.Commit(ctx, 1); !errors.Is(err, engine.ErrFenced) || ctx.Err() != nil {
+			t.Errorf("commit: %v", err)
+		}
+	})
 }
 
 // TestEmptyBatch: compaction leaves batches without records, which only carry offsets on.
