@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -119,7 +120,13 @@ func open(ctx context.Context, o Options) (*kafka, error) {
 	k.options = []kgo.Opt{
 		kgo.SeedBrokers(o.Brokers...), kgo.ClientID(o.ClientID), kgo.WithLogger(clientLog{k.log}),
 		kgo.MetadataMinAge(250 * time.Millisecond), kgo.MetadataMaxAge(metadataMaxAge),
-		kgo.DialTimeout(5 * time.Second), kgo.RetryTimeout(retryTimeout),
+		kgo.DialTimeout(5 * time.Second), kgo.RetryTimeoutFn(func(key int16) time.Duration {
+			switch kmsg.Key(key) {
+			case kmsg.EndTxn, kmsg.TxnOffsetCommit:
+				return 1 // not behind the writer's back: it has to know of each that was not answered
+			}
+			return retryTimeout
+		}),
 	}
 	if o.Dial != nil {
 		k.options = append(k.options, kgo.Dialer(o.dial))

@@ -324,7 +324,7 @@ func (m *member) asMember(ctx context.Context, s *session, f func(identity) erro
 	var p pauses
 	for began := time.Now(); ; {
 		who := m.identity()
-		if s != nil && s.alive() != nil {
+		if s.alive() != nil {
 			return s.ended
 		}
 		err := f(who)
@@ -334,9 +334,6 @@ func (m *member) asMember(ctx context.Context, s *session, f func(identity) erro
 		case rebalancing(err):
 			if m.identity() != who {
 				continue
-			}
-			if s == nil {
-				return err
 			}
 			timer := time.NewTimer(generationPause)
 			select {

@@ -270,7 +270,7 @@ func (s *session) Commit(ctx context.Context, next int64) error {
 	s.commits++
 	at := committed{offset: next, mark: s.mark + strconv.FormatInt(s.commits, 36)}
 	var err error
-	if s.writer.transactional() && s.writer.sentSomething() {
+	if s.writer.transactional() {
 		err = s.commitTransaction(ctx, at)
 	} else {
 		err = s.commitOffset(ctx, at)
@@ -283,23 +283,23 @@ func (s *session) Commit(ctx context.Context, next int64) error {
 	return nil
 }
 
-// commitOffset commits an offset that no outputs belong to, or (at least once) whose outputs are written.
+// commitOffset commits an offset whose outputs are written: at least once.
 func (s *session) commitOffset(ctx context.Context, at committed) error {
 	return s.m.asMember(ctx, s, func(who identity) error {
 		return s.m.cluster.commitOffsets(ctx, s.m.g.Name, who, map[engine.TopicPartition]committed{s.tp: at})
 	})
 }
 
-// commitTransaction commits what was sent together with the offset.
+// commitTransaction commits what was sent, if anything, together with the offset. An offset without outputs is committed like
+// this too: one by itself is fenced by nothing but the generation, so that if the network keeps it back
+// and it is made again, it could arrive once more, after later ones.
 func (s *session) commitTransaction(ctx context.Context, at committed) error {
 	w := s.writer
-	if !w.implicit {
-		if err := w.addOffsets(ctx, s.m.g.Name); err != nil {
-			return err
-		}
+	if err := w.addOffsets(ctx, s.m.g.Name); err != nil {
+		return err
 	}
 	err := s.m.asMember(ctx, s, func(who identity) error {
-		return w.commitOffset(ctx, s.m.g.Name, who, s.tp, at)
+		return w.commitOffsets(ctx, s.m.g.Name, who, map[engine.TopicPartition]committed{s.tp: at})
 	})
 	if err != nil {
 		return err

@@ -3,14 +3,15 @@ package kafka
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
 	"github.com/millstream-io/millstream/runtime/engine"
 )
 
-// claims is how many producers are initialised at a time.
-const claims = 16
+// openingTogether is for how many partitions a request is under way at a time.
+const openingTogether = 16
 
 // opening is a session that is about to begin.
 type opening struct {
@@ -57,10 +58,11 @@ func (m *member) openMissing() error {
 	ctx, cancel := context.WithCancel(m.ctx)
 	defer cancel()
 	var missing []*opening
+	who := m.identity() // before what is wanted, as in asMember
 	m.mu.Lock()
 	for tp := range m.wanted {
 		if m.sessions[tp] == nil {
-			missing = append(missing, &opening{tp: tp, input: slices.Index(m.g.Inputs, tp.Topic)})
+			missing = append(missing, m.newOpening(tp))
 		}
 	}
 	suspect := m.suspect
@@ -77,11 +79,9 @@ func (m *member) openMissing() error {
 		m.suspect = false
 		m.mu.Unlock()
 	}
-	if err := m.prepare(ctx, missing); err != nil {
+	if err := m.prepare(ctx, who, missing); err != nil {
 		for _, o := range missing {
-			if o.cancel != nil {
-				o.cancel()
-			}
+			o.cancel()
 		}
 		if ctx.Err() != nil && m.ctx.Err() == nil {
 			signal(m.kick) // interrupted
@@ -104,9 +104,9 @@ func (m *member) openMissing() error {
 }
 
 // prepare claims the producers, then finds where the sessions begin: at what the group has committed,
-// else at its start position, which is committed before anything is read.
-func (m *member) prepare(ctx context.Context, missing []*opening) error {
-	if err := m.claim(ctx, missing); err != nil {
+// else at its start position, which is committed before anything is read, in the generation in which the partitions were ours.
+func (m *member) prepare(ctx context.Context, who identity, missing []*opening) error {
+	if err := concurrently(missing, func(o *opening) error { return o.writer.claim(ctx) }); err != nil {
 		return err
 	}
 	partitions := make([]engine.TopicPartition, len(missing))
@@ -123,53 +123,60 @@ func (m *member) prepare(ctx context.Context, missing []*opening) error {
 			fresh = append(fresh, tp)
 		}
 	}
-	starts, err := m.settle(ctx, fresh)
+	starts, err := m.starts(ctx, fresh)
 	if err != nil {
 		return err
 	}
+	var settling []*opening
 	for _, o := range missing {
 		if at, ok := stable[o.tp]; ok {
 			o.position = at.offset
 		} else {
 			o.position = starts[o.tp]
+			settling = append(settling, o)
 		}
 	}
-	return nil
+	return m.settle(ctx, who, settling)
 }
 
-// claim initialises the producers of sessions, which ends what their last owners left open.
-func (m *member) claim(ctx context.Context, missing []*opening) error {
-	var claiming sync.WaitGroup
+// newOpening has a producer that is not initialised yet.
+func (m *member) newOpening(tp engine.TopicPartition) *opening {
+	o := &opening{tp: tp, input: slices.Index(m.g.Inputs, tp.Topic)}
+	txn := ""
+	if m.g.Delivery == engine.ExactlyOnce {
+		txn = engine.TransactionalID(m.g.Name, tp)
+	}
+	var life context.Context
+	life, o.cancel = context.WithCancel(context.Background())
+	o.writer = newWriter(life, m.cluster, txn, m.k.implicit, m.k.o.TransactionTimeout, tp.Partition)
+	return o
+}
+
+// concurrently calls f for each, some at a time, and returns the last error.
+func concurrently(openings []*opening, f func(*opening) error) error {
+	var all sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
-	slots := make(chan struct{}, claims)
-	for _, o := range missing {
-		txn := ""
-		if m.g.Delivery == engine.ExactlyOnce {
-			txn = engine.TransactionalID(m.g.Name, o.tp)
-		}
-		var life context.Context
-		life, o.cancel = context.WithCancel(context.Background())
-		o.writer = newWriter(life, m.cluster, txn, m.k.implicit, m.k.o.TransactionTimeout, o.tp.Partition)
+	slots := make(chan struct{}, openingTogether)
+	for _, o := range openings {
 		slots <- struct{}{}
-		claiming.Go(func() {
+		all.Go(func() {
 			defer func() { <-slots }()
-			if err := o.writer.claim(ctx); err != nil {
+			if err := f(o); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed = err
 			}
 		})
 	}
-	claiming.Wait()
+	all.Wait()
 	return failed
 }
 
-// settle commits the start positions of partitions that the group has never committed: from here
-// on the start is what it is, and "latest" does not move with the next restart. If
+// starts finds the start positions of partitions that the group has never committed. If
 // the group has committed others of a topic, these came later, and everything in
 // them is new: a start at the end, or at an offset of the older ones, would pass records over.
-func (m *member) settle(ctx context.Context, fresh []engine.TopicPartition) (map[engine.TopicPartition]int64, error) {
+func (m *member) starts(ctx context.Context, fresh []engine.TopicPartition) (map[engine.TopicPartition]int64, error) {
 	if len(fresh) == 0 {
 		return nil, nil
 	}
@@ -197,14 +204,30 @@ func (m *member) settle(ctx context.Context, fresh []engine.TopicPartition) (map
 	if err != nil {
 		return nil, err
 	}
-	offsets := map[engine.TopicPartition]committed{}
-	for _, tp := range fresh {
-		if at, ok := beginnings[tp]; ok {
-			starts[tp] = at
-		}
-		offsets[tp] = committed{offset: starts[tp]}
+	maps.Copy(starts, beginnings)
+	return starts, nil
+}
+
+// settle commits start positions, all or none: from here on the start is what it is, and "latest" does not move with the
+// next restart. With exactly once that is a transaction of one of the sessions' producers, as all their commits are.
+func (m *member) settle(ctx context.Context, who identity, openings []*opening) error {
+	if len(openings) == 0 {
+		return nil
 	}
-	return starts, m.asMember(ctx, nil, func(who identity) error {
-		return m.cluster.commitOffsets(ctx, m.g.Name, who, offsets)
-	})
+	offsets := map[engine.TopicPartition]committed{}
+	for _, o := range openings {
+		offsets[o.tp] = committed{offset: o.position}
+	}
+	w := openings[0].writer
+	if !w.transactional() {
+		return retry(ctx, sendTimeout, func() error { return m.cluster.commitOffsets(ctx, m.g.Name, who, offsets) })
+	}
+	if err := w.addOffsets(ctx, m.g.Name); err != nil {
+		return err
+	}
+	err := retry(ctx, sendTimeout, func() error { return w.commitOffsets(ctx, m.g.Name, who, offsets) })
+	if err == nil {
+		_, err = w.end(ctx, true)
+	}
+	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -50,6 +52,12 @@ func (w *writer) addPartitions(ctx context.Context, batches []sent) error {
 
 // addOffsets makes the group's offsets part of the transaction, where their commit does not do so by itself.
 func (w *writer) addOffsets(ctx context.Context, group string) error {
+	w.mu.Lock()
+	w.began = true
+	w.mu.Unlock()
+	if w.implicit {
+		return nil
+	}
 	req := kmsg.NewPtrAddOffsetsToTxnRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = w.txn, w.id, w.epoch, group
 	return retry(ctx, sendTimeout, func() error {
@@ -61,25 +69,34 @@ func (w *writer) addOffsets(ctx context.Context, group string) error {
 	})
 }
 
-// commitOffset adds the offset of a partition to the transaction, in the name of a member (KIP-447).
-func (w *writer) commitOffset(ctx context.Context, group string, who identity, tp engine.TopicPartition, at committed) error {
+// commitOffsets adds offsets to the transaction, in the name of a member (KIP-447).
+func (w *writer) commitOffsets(ctx context.Context, group string, who identity, offsets map[engine.TopicPartition]committed) error {
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch = w.txn, w.id, w.epoch
 	req.Group, req.MemberID, req.Generation = group, who.member, who.generation
-	t := kmsg.NewTxnOffsetCommitRequestTopic()
-	t.Topic = tp.Topic
-	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-	p.Partition, p.Offset, p.Metadata = tp.Partition, at.offset, &at.mark
-	t.Partitions = append(t.Partitions, p)
-	req.Topics = append(req.Topics, t)
+	byTopic(slices.Collect(maps.Keys(offsets)), func(topic string, numbers []int32) {
+		t := kmsg.NewTxnOffsetCommitRequestTopic()
+		t.Topic = topic
+		for _, n := range numbers {
+			at := offsets[engine.TopicPartition{Topic: topic, Partition: n}]
+			p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+			p.Partition, p.Offset, p.Metadata = n, at.offset, &at.mark
+			t.Partitions = append(t.Partitions, p)
+		}
+		req.Topics = append(req.Topics, t)
+	})
 	answer, err := req.RequestWith(ctx, w.c.client)
+	if err != nil && !w.implicit {
+		// It may still arrive, in the next transaction even: that has to have another epoch.
+		return fmt.Errorf("%w: commit offsets of group %q: %v", engine.ErrAborted, group, err)
+	}
 	if err != nil {
 		return err
 	}
 	for _, t := range answer.Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("commit offset of %s-%d in group %q: %w", tp.Topic, tp.Partition, group, err)
+				return fmt.Errorf("commit offset of %s-%d in group %q: %w", t.Topic, p.Partition, group, err)
 			}
 		}
 	}
@@ -112,6 +129,11 @@ func (w *writer) end(ctx context.Context, commit bool) (unanswered bool, err err
 	w.began, w.first = false, place{}
 	w.mu.Unlock()
 	w.outputs.joined()
+	if unanswered && !w.implicit {
+		// What was not answered may still arrive, and would end the next transaction, had that the same epoch. Should there
+		// be none to be had, nothing is sent until Abort gets one.
+		_ = w.initialise(ctx)
+	}
 	return false, nil
 }
 

@@ -84,6 +84,7 @@ func (w *writer) claim(ctx context.Context) error {
 func (w *writer) initialise(ctx context.Context) error {
 	w.stop()
 	w.outputs.drop()
+	w.doomed = fmt.Errorf("%w: its producer has no epoch yet", engine.ErrAborted)
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.ProducerID, req.ProducerEpoch = -1, -1
 	if w.transactional() {

@@ -1,0 +1,138 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millstream-io/millstream/broker"
+	"github.com/millstream-io/millstream/broker/brokertest"
+	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/sdk/abi"
+)
+
+// delayer is a network that breaks the connection of the first request of some kinds, and delivers that request late.
+type delayer struct {
+	keys []kmsg.Key
+
+	mu   sync.Mutex
+	late *delayed // the request
+	was  []byte
+}
+
+type delayed struct {
+	net.Conn
+	d *delayer
+}
+
+func (d *delayer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &delayed{conn, d}, nil
+}
+
+func (c *delayed) Write(b []byte) (int, error) {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	switch {
+	case c.d.late == c:
+		return 0, os.ErrClosed
+	case c.d.late == nil && len(b) > 12 && slices.Contains(c.d.keys, kmsg.Key(binary.BigEndian.Uint16(b[4:]))):
+		c.d.late, c.d.was = c, slices.Clone(b)
+		_ = c.Conn.SetReadDeadline(time.Now())
+		return 0, os.ErrClosed
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *delayed) Close() error {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	if c.d.late == c {
+		return nil // it is on its way
+	}
+	return c.Conn.Close()
+}
+
+// deliver returns when the broker has answered the late request.
+func (d *delayer) deliver(t *testing.T) {
+	t.Helper()
+	d.mu.Lock()
+	late, was := d.late, d.was
+	d.mu.Unlock()
+	if late == nil {
+		t.Fatal("no request was kept back")
+	}
+	defer late.Conn.Close()
+	if err := late.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := late.Conn.Write(was); err != nil {
+		t.Fatal(err)
+	}
+	for id := [4]byte{}; id != [4]byte(was[8:12]); {
+		var head [8]byte
+		if _, err := io.ReadFull(late.Conn, head[:]); err != nil {
+			t.Fatal(err)
+		}
+		id = [4]byte(head[4:])
+		if _, err := io.CopyN(io.Discard, late.Conn, int64(binary.BigEndian.Uint32(head[:]))-4); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestLateCommit: a commit that arrives after others, because the network kept it back and it was made again, takes
+// nothing back.
+func TestLateCommit(t *testing.T) {
+	for name, early := range map[string]func(*testing.T, *session){
+		"of the start": func(*testing.T, *session) {},
+		"without outputs": func(t *testing.T, s *session) {
+			if err := s.Commit(t.Context(), 3); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, address := brokertest.Serve(t, broker.Options{})
+			ctx := t.Context()
+			d := &delayer{}
+			if name == "of the start" {
+				d.keys = []kmsg.Key{kmsg.OffsetCommit, kmsg.TxnOffsetCommit}
+			}
+			k := openEngine(t, Options{Brokers: []string{address}, Dial: d.dial})
+			if err := k.EnsureTopic(ctx, "out", 1, nil); err != nil {
+				t.Fatal(err)
+			}
+			m, s := openSession(t, k, engine.ExactlyOnce)
+			d.mu.Lock()
+			d.keys = []kmsg.Key{kmsg.OffsetCommit, kmsg.TxnOffsetCommit}
+			d.mu.Unlock()
+			early(t, s)
+			if err := s.Begin([]string{"out"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Produce(ctx, &outputList{abi.Output{Timestamp: 1, Value: []byte("output")}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Commit(ctx, 8); err != nil {
+				t.Fatal(err)
+			}
+			d.deliver(t)
+			found, err := m.cluster.committedOffsets(ctx, "g", []engine.TopicPartition{s.tp}, time.Minute)
+			if err != nil || found[s.tp].offset != 8 {
+				t.Errorf("committed are %v, %v; want offset 8", found, err)
+			}
+		})
+	}
+}
