@@ -72,6 +72,9 @@ func (p *Partition) TopicID() ID { return p.topicID }
 // Index is the number of the partition in its topic, from 0.
 func (p *Partition) Index() int32 { return p.index }
 
+// Deleted reports whether the topic was deleted. It does so before Topics.Delete returns.
+func (p *Partition) Deleted() bool { return p.deleted.Load() }
+
 // Stats are the counters of the partition.
 func (p *Partition) Stats() *Stats { return &p.stats }
 

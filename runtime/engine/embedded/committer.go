@@ -241,5 +241,6 @@ func (c *committer) makeDurable(next int64, outputs map[*topic.Partition]int64) 
 // commitBehind hands an offset to the coordinator, in the name of the member's present generation.
 func (s *session) commitBehind(ctx context.Context, next int64) error {
 	offsets := offsetEntry(s.tp, next)
-	return explain(s.m.asMember(ctx, s, func(id group.Identity) error { return s.m.e.groups.CommitAsync(ctx, id, offsets, nil) }))
+	err := s.m.asMember(ctx, s, func(id group.Identity) error { return s.commitAsync(ctx, id, offsets, nil) })
+	return explain(s.m.takeBack(ctx, s.tp.Topic, err))
 }

@@ -63,6 +63,9 @@ func (s *session) addOffset(ctx context.Context, next int64) error {
 		return t.note(t.writer.Within(t.group, func() error {
 			p := t.writer.Producer()
 			_, err := s.m.e.groups.CommitInTransaction(id, p.ID, p.Epoch, offsets)
+			if err == nil && s.partition.Deleted() { // later, whoever deletes it finds the offset
+				err = inputDeleted(s.tp.Topic)
+			}
 			return err
 		}))
 	})
@@ -80,16 +83,40 @@ func (s *session) commitOffset(ctx context.Context, next int64) error {
 	offsets := offsetEntry(s.tp, next)
 	err := s.m.asMember(ctx, s, func(id group.Identity) error {
 		return t.note(t.writer.While(func() error {
-			return s.m.e.groups.CommitAsync(ctx, id, offsets, func(err error) { durable <- err })
+			return s.commitAsync(ctx, id, offsets, func(err error) { durable <- err })
 		}))
 	})
 	if err == nil {
 		err = <-durable
+	} else {
+		err = s.m.takeBack(ctx, s.tp.Topic, err)
 	}
 	if err != nil {
 		return s.refusal(ctx, err)
 	}
 	return nil
+}
+
+func inputDeleted(name string) error {
+	return fmt.Errorf("%w: input %q was deleted", engine.ErrUnknownTopic, name)
+}
+
+// commitAsync commits offsets outside of transactions. With ErrUnknownTopic it did so behind the deletion of the topic: see takeBack.
+func (s *session) commitAsync(ctx context.Context, id group.Identity, offsets map[group.TopicPartition]group.Offset, done func(error)) error {
+	err := s.m.e.groups.CommitAsync(ctx, id, offsets, done)
+	if err == nil && s.partition.Deleted() {
+		err = inputDeleted(s.tp.Topic)
+	}
+	return err
+}
+
+// takeBack takes an offset back that was committed behind the deletion of its topic: nobody else will,
+// and it would have the group pass records over when there is a topic of that name again.
+func (m *member) takeBack(ctx context.Context, name string, err error) error {
+	if !errors.Is(err, engine.ErrUnknownTopic) {
+		return err
+	}
+	return errors.Join(err, m.e.groups.ForgetTopic(context.WithoutCancel(ctx), name))
 }
 
 func offsetEntry(tp engine.TopicPartition, next int64) map[group.TopicPartition]group.Offset {

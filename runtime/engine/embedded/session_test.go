@@ -267,7 +267,7 @@ func TestCommitOfAMemberThatCannotJoinAgain(t *testing.T) {
 		defer m.Leave(context.Background())
 		l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
 		synctest.Wait()
-		l.engine.(*embedded).session = 365 * 24 * time.Hour // more than a group takes
+		l.engine.(*embedded).session = 365 * 24 * time.Hour        // more than a group takes
 		other := foreign{l: l, protocols: []string{strategyRange}} // which takes no transactional id over
 		other.rebalance(t)
 		if _, err := m.Next(t.Context()); !errors.Is(err, group.ErrInvalidSession) {
@@ -279,6 +279,54 @@ func TestCommitOfAMemberThatCannotJoinAgain(t *testing.T) {
 			t.Errorf("commit: %v", err)
 		}
 	})
+}
+
+// TestTopicIsDeletedDuringACommit: a commit that meets the deletion of its input leaves no offset behind,
+// with which the next topic of that name would be passed over.
+func TestTopicIsDeletedDuringACommit(t *testing.T) {
+	for name, delivery := range deliveries {
+		for _, outputs := range []int{0, 1} {
+			t.Run(fmt.Sprint(name, " with ", outputs), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { deleteDuringCommit(t, delivery, make(outputList, outputs)) })
+			})
+		}
+	}
+}
+
+func deleteDuringCommit(t *testing.T, delivery engine.Delivery, outputs outputList) {
+	ctx := context.Background()
+	l, s, m := oneSession(t, vfs.NewMem(), delivery)
+	defer l.close(t)
+	l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte("v")}})
+	in, err := l.topics.Partition("in", 0)
+	if err == nil {
+		err = in.WaitDurable(ctx, 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range outputs {
+		outputs[i].Value = []byte("v")
+	}
+	if err := errors.Join(s.Begin([]string{"out"}), s.Produce(ctx, &outputs)); err != nil {
+		t.Fatal(err)
+	}
+	m.(*member).cancel() // it has not heard of the deletion
+	<-m.(*member).stopped
+	if err := errors.Join(l.topics.Delete(ctx, "in"), l.groups.ForgetTopic(ctx, "in")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(ctx, 1); delivery == engine.ExactlyOnce && !errors.Is(err, engine.ErrUnknownTopic) {
+		t.Errorf("commit: %v", err)
+	}
+	time.Sleep(time.Second)
+	if at, err := l.groups.Offsets(ctx, "g", nil); err != nil || len(at) > 0 {
+		t.Errorf("the group has %v, %v", at, err)
+	}
+	_ = s.Close(ctx) // with at-least-once delivery it says that the last offset was not taken
+	if err := m.Leave(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestEmptyBatch: compaction leaves batches without records, which only carry offsets on.

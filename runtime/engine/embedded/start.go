@@ -136,7 +136,13 @@ func (m *member) settle(fresh []*opening) error {
 		offsets[group.TopicPartition(o.tp)] = group.Offset{Offset: o.position, LeaderEpoch: -1}
 	}
 	id, _ := m.identity()
-	return m.e.groups.Commit(m.ctx, id, offsets)
+	err := m.e.groups.Commit(m.ctx, id, offsets)
+	for _, o := range fresh {
+		if err == nil && o.partition.Deleted() {
+			err = m.takeBack(m.ctx, o.tp.Topic, inputDeleted(o.tp.Topic))
+		}
+	}
+	return err
 }
 
 // startOf is where a partition begins that the group has never committed. If
