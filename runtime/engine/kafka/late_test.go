@@ -19,9 +19,11 @@ import (
 	"github.com/millstream-io/millstream/sdk/abi"
 )
 
-// delayer is a network that breaks the connection of the first request of some kinds, and delivers that request late.
+// delayer is a network that breaks the connection of the first request of some kinds, and delivers that request late; or,
+// with answered, only its answer is lost, and answered is called.
 type delayer struct {
-	keys []kmsg.Key
+	keys     []kmsg.Key
+	answered func()
 
 	mu   sync.Mutex
 	late *delayed // the request
@@ -49,10 +51,25 @@ func (c *delayed) Write(b []byte) (int, error) {
 		return 0, os.ErrClosed
 	case c.d.late == nil && len(b) > 12 && slices.Contains(c.d.keys, kmsg.Key(binary.BigEndian.Uint16(b[4:]))):
 		c.d.late, c.d.was = c, slices.Clone(b)
-		_ = c.Conn.SetReadDeadline(time.Now())
-		return 0, os.ErrClosed
+		if c.d.answered != nil {
+			if err := c.carryOut(); err != nil {
+				return 0, err
+			}
+			c.d.answered()
+		}
+		return len(b), nil
 	}
 	return c.Conn.Write(b)
+}
+
+func (c *delayed) Read(b []byte) (int, error) {
+	c.d.mu.Lock()
+	late := c.d.late == c
+	c.d.mu.Unlock()
+	if late {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return c.Conn.Read(b)
 }
 
 func (c *delayed) Close() error {
@@ -68,27 +85,58 @@ func (c *delayed) Close() error {
 func (d *delayer) deliver(t *testing.T) {
 	t.Helper()
 	d.mu.Lock()
-	late, was := d.late, d.was
-	d.mu.Unlock()
-	if late == nil {
+	defer d.mu.Unlock()
+	if d.late == nil {
 		t.Fatal("no request was kept back")
 	}
-	defer late.Conn.Close()
-	if err := late.SetReadDeadline(time.Time{}); err != nil {
+	defer d.late.Conn.Close()
+	if err := d.late.SetReadDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := late.Conn.Write(was); err != nil {
+	if err := d.late.carryOut(); err != nil {
 		t.Fatal(err)
 	}
-	for id := [4]byte{}; id != [4]byte(was[8:12]); {
+}
+
+// carryOut delivers the request and takes its answer.
+func (c *delayed) carryOut() error {
+	if _, err := c.Conn.Write(c.d.was); err != nil {
+		return err
+	}
+	for id := [4]byte{}; id != [4]byte(c.d.was[8:12]); {
 		var head [8]byte
-		if _, err := io.ReadFull(late.Conn, head[:]); err != nil {
-			t.Fatal(err)
+		if _, err := io.ReadFull(c.Conn, head[:]); err != nil {
+			return err
 		}
 		id = [4]byte(head[4:])
-		if _, err := io.CopyN(io.Discard, late.Conn, int64(binary.BigEndian.Uint32(head[:]))-4); err != nil {
-			t.Fatal(err)
+		if _, err := io.CopyN(io.Discard, c.Conn, int64(binary.BigEndian.Uint32(head[:]))-4); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// TestUpdateWithoutAnswer: an update that was written, but whose answer is lost, is not made again, not even if
+// somebody else updates the topic before that is known.
+func TestUpdateWithoutAnswer(t *testing.T) {
+	_, address := brokertest.Serve(t, broker.Options{})
+	ctx := t.Context()
+	d := &delayer{keys: []kmsg.Key{kmsg.EndTxn}}
+	d.answered = func() { outsider{[]string{address}}.takeOver(t, engine.UpdateID("out")) }
+	k := openEngine(t, Options{Brokers: []string{address}, Dial: d.dial})
+	if err := k.EnsureTopic(ctx, "out", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	err := k.Update(ctx, "out", func(context.Context) ([]engine.Record, error) {
+		return []engine.Record{{Timestamp: 1, Value: []byte("once")}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	_, err = k.ReadAll(ctx, "out", nil, func(int32, engine.Record) error { n++; return nil })
+	if err != nil || n != 1 {
+		t.Errorf("the update was written %d times, %v", n, err)
 	}
 }
 
