@@ -394,12 +394,12 @@ func corrupt(err error) error {
 	return err
 }
 
-// deliver appends a chunk to its feed, unless that has been sent elsewhere since.
+// deliver appends a chunk to its feed, unless that has been sent elsewhere since, or has the answer already.
 func (f *fetcher) deliver(q question, c chunk, end int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	x := q.x
-	if x.seeks != q.seeks {
+	if x.seeks != q.seeks || x.next != q.from {
 		return
 	}
 	x.end = max(end, 0)

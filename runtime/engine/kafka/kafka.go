@@ -13,9 +13,10 @@
 // group's stable offset. A commit sends the outputs, the offset with the member's id and
 // generation (KIP-447), and the end of the transaction; where the cluster
 // has transactions version 2 (KIP-890), partitions and offsets join the transaction
-// implicitly. The offset carries a mark, so that a commit whose answer is lost can be looked up:
-// the producer is initialised again, and the stable offset tells. With at least once, outputs go
-// through an idempotent producer, and the offset follows when all are acknowledged.
+// implicitly. A commit without outputs is a transaction too: its epoch fences what arrives late. The
+// offset carries a mark, so that a commit whose answer is lost can be looked up: the producer is
+// initialised again, and the stable offset tells. With at least once, outputs go through an
+// idempotent producer, and the offset follows when all are acknowledged.
 //
 // Reading: a reader for each broker that leads a partition asks for all of a member's partitions
 // that have room. Each session buffers up to two fetches of a partition (fetchPartitionBytes), so
