@@ -112,6 +112,9 @@ func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) 
 		MaxIDs: o.Bounds.TransactionalIDs, MaxPartitions: o.Bounds.TransactionPartitions}); err != nil {
 		return fmt.Errorf("open transaction coordinator: %w", err)
 	}
+	if err := b.forgetDeleted(ctx); err != nil {
+		o.Logger.Warn("offsets of deleted topics are not forgotten", "error", err) // at the next start, then
+	}
 	b.service = &kafka.Service{
 		Config: kafka.Config{ClusterID: b.ClusterID(), NodeID: o.NodeID, AdvertisedHost: host, AdvertisedPort: port,
 			AutoCreateTopics: !o.NoAutoCreate, DefaultPartitions: o.DefaultPartitions},
