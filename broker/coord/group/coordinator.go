@@ -123,7 +123,7 @@ func open(ctx context.Context, o Options, j journal) (*Coordinator, error) {
 }
 
 func (c *Coordinator) replayed(shard int, e entry) {
-	if c.replayedTransaction(shard, &e) {
+	if c.transactions.replayed(c.groups, shard, &e) {
 		return
 	}
 	g := c.groups[e.group]

@@ -98,6 +98,31 @@ func (g *anyGroup) checkCommit(id Identity) error {
 	return nil
 }
 
+// Keep commits the offsets of a group without members once more, so that their retention begins anew; durable
+// on return. Nothing changes in between, and nothing is done while a transaction holds offsets, which keep the others.
+func (c *Coordinator) Keep(ctx context.Context, group string) error {
+	var shard int
+	var end int64
+	err := c.with(group, false, func(g *anyGroup) error {
+		if !g.vacant() || len(g.held) > 0 {
+			return nil
+		}
+		now := time.Now()
+		entries := make([]entry, 0, len(g.offsets))
+		for tp, o := range g.offsets {
+			o.CommitTime = now
+			entries = append(entries, offsetEntry(group, tp, o))
+		}
+		err := g.write(entries...)
+		shard, end = g.shard, g.appended
+		return err
+	})
+	if err != nil || end == 0 {
+		return err
+	}
+	return c.journal.waitDurable(ctx, shard, end)
+}
+
 // Offsets returns what is committed and durable; partitions without an offset are
 // absent, and a group nobody has heard of has committed nothing. nil partitions = all.
 func (c *Coordinator) Offsets(ctx context.Context, group string, partitions []TopicPartition) (map[TopicPartition]Offset, error) {

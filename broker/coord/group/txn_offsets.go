@@ -116,19 +116,19 @@ func (t *transactions) take(tx transaction) map[string]struct{} {
 	return groups
 }
 
-// replayedTransaction takes up what an entry has to do with transactions; done says that this is all there is to it.
-func (c *Coordinator) replayedTransaction(shard int, e *entry) (done bool) {
+// replayed takes up what an entry has to do with transactions; done says that this is all there is to it.
+func (t *transactions) replayed(groups map[string]*anyGroup, shard int, e *entry) (done bool) {
 	tx := transaction{shard, e.txn.producerID}
 	switch {
 	case e.txn.marker != nil:
-		for id := range c.transactions.take(tx) {
-			if g := c.groups[id]; g != nil {
+		for id := range t.take(tx) {
+			if g := groups[id]; g != nil {
 				g.endTransaction(tx.producerID, e.txn.marker.Commit)
 			}
 		}
 		return true
 	case e.txn.transactional:
-		c.transactions.add(tx, e.group)
+		t.add(tx, e.group)
 	}
 	return false
 }
@@ -175,6 +175,7 @@ func (c *Coordinator) CommitInTransaction(id Identity, producerID int64, epoch i
 		if err := g.roomForOffsets(entries); err != nil {
 			return err
 		}
+		c.transactions.add(transaction{g.shard, producerID}, id.Group) // first: who ends the transaction behind the append finds the group
 		first, last, err := journal.appendTransactional(g.shard, producerID, epoch, entries)
 		if err != nil {
 			return err
@@ -183,7 +184,6 @@ func (c *Coordinator) CommitInTransaction(id Identity, producerID int64, epoch i
 			entries[i].txn.position = first + int64(i)
 			g.apply(entries[i])
 		}
-		c.transactions.add(transaction{g.shard, producerID}, id.Group)
 		g.appended = last
 		shard, end = g.shard, last
 		return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/broker/coord/group"
+	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
@@ -52,4 +53,34 @@ func TestKeepGroup(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeepGroupBesideATransaction: what a transaction is about to commit is not overruled by what was committed before.
+func TestKeepGroupBesideATransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openLog(t, vfs.NewMem(), "data")
+		defer l.close(t)
+		ctx := context.Background()
+		nobody, in := group.Identity{Group: "g", Generation: -1}, group.TopicPartition{Topic: "in"}
+		if err := l.groups.Commit(ctx, nobody, map[group.TopicPartition]group.Offset{in: {Offset: 1, LeaderEpoch: -1}}); err != nil {
+			t.Fatal(err)
+		}
+		p := l.takeOver(t, "id")
+		_, err := l.txns.AddOffsets("id", p, txn.V2, "g")
+		if err == nil {
+			_, err = l.groups.CommitInTransaction(nobody, p.ID, p.Epoch, map[group.TopicPartition]group.Offset{in: {Offset: 2, LeaderEpoch: -1}})
+		}
+		if err == nil {
+			err = l.engine.KeepGroup(ctx, "g")
+		}
+		if err == nil {
+			_, err = l.txns.End(ctx, "id", p, true, txn.V2)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := l.groups.Offsets(ctx, "g", nil); err != nil || got[in].Offset != 2 {
+			t.Errorf("committed is %v, %v", got, err)
+		}
+	})
 }

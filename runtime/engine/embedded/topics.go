@@ -271,21 +271,9 @@ func (e *embedded) Lag(ctx context.Context, name string, inputs []string) (map[e
 
 // KeepGroup implements engine.Engine.
 func (e *embedded) KeepGroup(ctx context.Context, name string) error {
-	committed, err := e.groups.Offsets(ctx, name, nil)
-	if err != nil || len(committed) == 0 {
-		return explain(err)
-	}
-	d, err := e.groups.Describe(name)
-	if err != nil || len(d.Members) > 0 {
-		return nil // its members keep it, or it is gone
-	}
-	for tp, o := range committed {
-		o.CommitTime = time.Time{} // now
-		committed[tp] = o
-	}
-	err = e.groups.Commit(ctx, group.Identity{Group: name, Generation: -1}, committed)
-	if errors.Is(err, group.ErrUnknownMember) || errors.Is(err, group.ErrIllegalGeneration) {
-		return nil // somebody joined in between
+	err := e.groups.Keep(ctx, name)
+	if errors.Is(err, group.ErrUnknownMember) {
+		return nil // there is no such group
 	}
 	return explain(err)
 }
