@@ -243,12 +243,13 @@ func (k *kafka) describe(ctx context.Context, group string) (kadm.DescribedGroup
 
 // KeepGroup implements engine.Engine.
 func (k *kafka) KeepGroup(ctx context.Context, group string) error {
+	if members, err := k.Members(ctx, group); err != nil || len(members) > 0 {
+		return err // its members keep it
+	}
+	// Only now: what the last member committed before it left must not be taken back.
 	offsets, err := k.cluster.allOffsets(ctx, group)
 	if err != nil || len(offsets) == 0 {
 		return err
-	}
-	if members, err := k.Members(ctx, group); err != nil || len(members) > 0 {
-		return err // its members keep it
 	}
 	err = k.commitForNobody(ctx, group, offsets)
 	if errors.Is(err, engine.ErrGroupActive) {
