@@ -37,6 +37,7 @@ func (r *reconciler) swap(ctx context.Context, d *deployment, p *prepared) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, swapWait)
 	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)()
 	if err := w.Replace(ctx, release); err != nil && !errors.Is(err, worker.ErrReplacing) {
 		done()
 		return err
@@ -95,14 +96,17 @@ func (r *reconciler) awaitLaunch(ctx context.Context, d *deployment) {
 // stopTimeout is how long what is in hand may take when a deployment is stopped; then it is dropped, and read again by who comes next.
 const stopTimeout = 30 * time.Second
 
-// stop ends what runs, if something does. The caller has the deployment's turn.
+// stop ends what runs, if something does. What is in hand gets its time, also when the caller goes away; when the
+// runtime is closed, the time that there is for that. The caller has the deployment's turn.
 func (r *reconciler) stop(ctx context.Context, d *deployment) error {
 	d.mu.Lock()
 	w := d.worker
 	d.worker, d.failure = nil, nil
 	d.mu.Unlock()
-	patient, cancel := context.WithTimeout(ctx, stopTimeout)
+	began := time.Now()
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
+	defer context.AfterFunc(r.hurry, cancel)()
 	var err error
 	switch {
 	case r.launcher != nil:
@@ -110,8 +114,8 @@ func (r *reconciler) stop(ctx context.Context, d *deployment) error {
 	case w != nil:
 		err = w.Stop(patient)
 	}
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		r.logger.Warn("what a deployment had in hand was dropped: it did not end in time", "deployment", d.name, "timeout", stopTimeout)
+	if err != nil && patient.Err() != nil {
+		r.logger.Warn("what a deployment had in hand was dropped, and will be read again: it did not end in time", "deployment", d.name, "waited", time.Since(began).Round(time.Millisecond).String())
 		return nil
 	}
 	return err

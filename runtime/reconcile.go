@@ -215,7 +215,7 @@ func (r *reconciler) upgrade(ctx context.Context, d *deployment, s deploy.Spec, 
 		}
 	}
 	if err := r.swap(ctx, d, p); err != nil {
-		if ctx.Err() != nil { // this process stops
+		if r.ctx.Err() != nil { // this process stops
 			r.logger.Debug("deployment is stopped before it was swapped", "deployment", d.name, "version", s.Version, "error", err)
 			return err
 		}

@@ -16,6 +16,8 @@ import (
 type registry struct {
 	ctx        context.Context // of what runs in the background; ends with Close
 	cancel     context.CancelFunc
+	hurry      context.Context // ends when Close may wait no longer for guests
+	stopHurry  context.CancelFunc
 	background sync.WaitGroup
 	metrics    *worker.Metrics
 

@@ -112,6 +112,7 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 		}
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	r.hurry, r.stopHurry = context.WithCancel(context.Background())
 	r.logs = worker.NewLogs(o.Engine, LogsTopic, o.Logger)
 	if o.Launcher != nil {
 		o.Launcher.Watch(func(name, event string) { r.event(name, slog.LevelError, event) })
@@ -166,8 +167,12 @@ func (r *Runtime) PutAsset(ctx context.Context, b []byte) (module.Digest, error)
 	return r.catalog.PutBlob(ctx, catalog.Asset, b)
 }
 
+// logsTimeout is how long Close may take to write the last lines, whatever guests have left of its time.
+const logsTimeout = 2 * time.Second
+
 // Close stops all workers: batches in flight are finished, or dropped when
-// ctx ends; offsets are committed. It returns once nothing of the runtime runs any more.
+// ctx ends, which is logged and no error: they are read again. Offsets are committed. It returns once nothing of the
+// runtime runs any more, at most a few seconds behind ctx.
 func (r *Runtime) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closed {
@@ -182,6 +187,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 		deployments = append(deployments, d)
 	}
 	r.mu.Unlock()
+	defer r.stopHurry()
+	defer context.AfterFunc(ctx, r.stopHurry)()
 	r.cancel()
 	r.background.Wait()
 	errs := make([]error, len(deployments))
@@ -201,6 +208,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 		r.prometheus.Unregister(r.lag)
 		r.metrics.Unregister(r.prometheus)
 	}
-	errs = append(errs, r.logs.Close(ctx))
+	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), logsTimeout)
+	defer cancel()
+	errs = append(errs, r.logs.Close(writing))
 	return errors.Join(errs...)
 }

@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // toyCompiler compiles modules whose text begins with "wasm"; guests of "wasm refuse"
-// do not take their configuration, those of "wasm TEXT" put TEXT behind each value, those of "wasm" put it in upper case.
+// do not take their configuration, those of "wasm slow" take slowCall for a record, those of "wasm TEXT" put TEXT behind each value, those of "wasm" put it in upper case.
 type toyCompiler struct {
 	manifest *module.Manifest
 	open     atomic.Int64
@@ -36,6 +36,8 @@ type toyCompiler struct {
 	compiled atomic.Pointer[func(wasm string) error] // called before each compilation, if set
 	started  atomic.Pointer[func(wasm string) error] // called at the start of each guest, if set
 }
+
+const slowCall = time.Minute
 
 type toyProgram struct {
 	*workertest.Program
@@ -58,6 +60,9 @@ func (c *toyCompiler) Compile(_ context.Context, wasm []byte, _ host.Limits) (pr
 			c.Emit(0, slices.Concat(c.Record.Value, tag))
 			return nil
 		}
+	}
+	if string(wasm) == "wasm slow" {
+		p.Func = func(*workertest.Call) error { time.Sleep(slowCall); return nil }
 	}
 	if string(wasm) == "wasm refuse" {
 		p.Start = func(host.Setup) error { return &host.SetupError{Message: "no"} }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // TestAStopDuringASwap: that a swap ends with the process is no news; that it fails otherwise is.
@@ -46,4 +47,58 @@ func TestAStopDuringASwap(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCloseWithGuestsThatDoNotEnd: what they have in hand is dropped when the time is over, which is told and no
+// error; the last events are written all the same.
+func TestCloseWithGuestsThatDoNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		b := newBench(t)
+		b.close()
+		b.logger = slog.New(slog.NewTextHandler(&log, nil))
+		b.open()
+		b.mustDeploy(b.version("slow"))
+		b.feed("a")
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		b.ok(b.runtime.Close(ctx))
+		if got := log.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "will be read again") {
+			t.Errorf("log is %s", got)
+		}
+		events := b.log.Records(LogsTopic)
+		if n := len(events); n == 0 || !strings.Contains(string(events[n-1].Value), "stopped") {
+			t.Errorf("events are %+v", events)
+		}
+		b.checkPrograms()
+	})
+}
+
+// TestCloseDuringASwap: a swap waits for the transaction in hand, but not when the process stops.
+func TestCloseDuringASwap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.mustDeploy(b.version("slow"))
+		b.feed("a")
+		next := b.version("2")
+		deployed := make(chan time.Time, 1)
+		go func() {
+			_, _ = b.runtime.Deploy(t.Context(), next, DeployOptions{})
+			deployed <- time.Now()
+		}()
+		synctest.Wait()
+		began := time.Now()
+		select {
+		case <-deployed:
+			t.Fatal("the swap did not wait")
+		default:
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		b.ok(b.runtime.Close(ctx))
+		if took := (<-deployed).Sub(began); took > time.Second {
+			t.Errorf("the swap went on for %v", took)
+		}
+		b.checkPrograms()
+	})
 }

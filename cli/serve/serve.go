@@ -22,13 +22,20 @@ import (
 // CloseTimeout bounds an orderly stop. What is not finished then is recovered at the next start.
 const CloseTimeout = 20 * time.Second
 
-// drainTimeout is how much of it guests get to finish what is in hand: one that never ends must not take the time that others need.
-const drainTimeout = 10 * time.Second
+// What others decide on gets a share of it, so that it does not take the time that the log needs.
+const (
+	// RequestsTimeout is for requests that are being answered.
+	RequestsTimeout = 4 * time.Second
+	// DrainTimeout is for guests, to finish what is in hand: one may never end. It is shorter in the process of a single
+	// deployment, for which its parent waits no longer than DrainTimeout.
+	DrainTimeout      = 10 * time.Second
+	ChildDrainTimeout = 8 * time.Second
+)
 
-// Draining bounds a close that waits for guests.
-func Draining(f func(context.Context) error) func(context.Context) error {
+// Within bounds a close.
+func Within(limit time.Duration, f func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		return f(ctx)
 	}

@@ -76,7 +76,7 @@ func Start(ctx context.Context, o Options) (_ *Process, err error) {
 		Version: o.Version, ClusterID: p.ClusterID, Brokers: []string{p.Brokers}, DataDir: o.DataDir, StartedAt: time.Now(),
 	}
 	api := admin.NewServer(r, info, serve.Metrics(p.gatherer(metrics)), p.Readiness)
-	p.Closes("admin API", api.Close)
+	p.Closes("admin API", serve.Within(serve.RequestsTimeout, api.Close))
 	p.Serve("the admin API", func() error { return api.Serve(web) })
 	p.SetReady()
 	return p, nil
@@ -101,6 +101,6 @@ func (p *Process) openRuntime(ctx context.Context, b *broker.Broker, o Options, 
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
-	p.Closes("runtime", serve.Draining(r.Close))
+	p.Closes("runtime", serve.Within(serve.DrainTimeout, r.Close))
 	return r, nil
 }

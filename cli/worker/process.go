@@ -64,7 +64,7 @@ func Start(ctx context.Context, o Options) (_ *Process, err error) {
 	}
 	info := admin.Info{Version: o.Version, ClusterID: p.ClusterID, Brokers: brokers, StartedAt: time.Now()}
 	api := admin.NewServer(r, info, serve.Metrics(metrics), p.Readiness)
-	p.Closes("admin API", api.Close)
+	p.Closes("admin API", serve.Within(serve.RequestsTimeout, api.Close))
 	p.Serve("the admin API", func() error { return api.Serve(web) })
 	p.SetReady()
 	return p, nil
@@ -135,8 +135,16 @@ func (p *Process) openRuntime(ctx, starting context.Context, o Options, metrics 
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
-	p.Closes("runtime", serve.Draining(r.Close))
+	p.Closes("runtime", serve.Within(o.drainTimeout(), r.Close))
 	return r, nil
+}
+
+// drainTimeout is how long guests get at the end.
+func (o *Options) drainTimeout() time.Duration {
+	if o.Child {
+		return serve.ChildDrainTimeout
+	}
+	return serve.DrainTimeout
 }
 
 func (p *Process) openEngine(ctx context.Context, o Options) (engine.Engine, error) {

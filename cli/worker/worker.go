@@ -24,6 +24,7 @@ type Options struct {
 	Admin    string // host:port of the admin API
 	CacheDir string // of compiled modules
 	Only     string // the one deployment to run; "": all
+	Child    bool   // of a server, which waits for it when it stops
 	// SessionTimeout is how long the groups wait for a sign of life of this worker.
 	SessionTimeout time.Duration
 	Insecure       bool
@@ -34,8 +35,7 @@ type Options struct {
 type workerOptions struct {
 	env *command.Env
 	Options
-	log       serve.Log
-	withStdin bool
+	log serve.Log
 }
 
 // New makes the command.
@@ -68,7 +68,7 @@ func (o *workerOptions) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "insecure", Usage: "let the admin API be reached from beyond this machine although nobody is asked for a password", Destination: &o.Insecure, DisableDefaultText: true},
 		// These two are for the server, which runs deployments in workers of its own.
 		&cli.StringFlag{Name: "only", Usage: "run only the deployment `NAME`", Destination: &o.Only, Hidden: true},
-		&cli.BoolFlag{Name: "until-input-ends", Usage: "stop when standard input is closed", Destination: &o.withStdin, Hidden: true},
+		&cli.BoolFlag{Name: "until-input-ends", Usage: "stop when standard input is closed", Destination: &o.Child, Hidden: true},
 	)
 	return append(flags, o.log.Flags()...)
 }
@@ -83,7 +83,7 @@ func (o *workerOptions) run(ctx context.Context) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	if o.withStdin {
+	if o.Child {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)

@@ -65,10 +65,11 @@ func (s *Server) Serve(l net.Listener) error {
 
 // Close waits for the requests in hand as long as ctx lasts, then drops them.
 func (s *Server) Close(ctx context.Context) error {
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(err, s.http.Close())
+	err := s.http.Shutdown(ctx)
+	if err != nil && ctx.Err() != nil {
+		return s.http.Close()
 	}
-	return nil
+	return err
 }
 
 // route answers one request: a value to be shown as JSON (nil: no content) or an error.
