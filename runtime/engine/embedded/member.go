@@ -19,6 +19,8 @@ import (
 type member struct {
 	e *embedded
 	g engine.Group
+	// began are the inputs that there were when the membership began.
+	began map[string]topic.ID
 
 	mu       sync.Mutex
 	id       group.Identity
@@ -43,13 +45,18 @@ type member struct {
 
 func newMember(e *embedded, g engine.Group) *member {
 	m := &member{
-		e: e, g: g,
+		e: e, g: g, began: map[string]topic.ID{},
 		id:         group.Identity{Group: g.Name, Generation: -1},
 		sessions:   map[engine.TopicPartition]*session{},
 		changed:    make(chan struct{}),
 		rebalanced: make(chan struct{}, 1),
 		topology:   make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
+	}
+	for _, name := range g.Inputs {
+		if info, ok := e.topics.Lookup(name); ok {
+			m.began[name] = info.ID
+		}
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	go m.run()

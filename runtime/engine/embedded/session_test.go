@@ -329,6 +329,44 @@ func deleteDuringCommit(t *testing.T, delivery engine.Delivery, outputs outputLi
 	}
 }
 
+// TestEverythingInANewTopicIsNew: "latest" is where the group began; a topic that was made since, or made
+// again, is read from its start, however soon after its creation something is in it.
+func TestEverythingInANewTopicIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openLog(t, vfs.NewMem(), "data")
+		defer l.close(t)
+		ctx := context.Background()
+		make1 := func(value string) {
+			if err := l.engine.EnsureTopic(ctx, "in", 1, nil); err != nil {
+				t.Fatal(err)
+			}
+			l.produce(t, "in", 0, "none", []engine.Record{{Timestamp: 1, Value: []byte(value)}})
+		}
+		make1("before the group")
+		m, err := l.engine.Join(ctx, engine.Group{Name: "g", Inputs: []string{"in", "later"}, Start: engine.Start{Kind: engine.StartLatest}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Leave(ctx)
+		v := serve(m)
+		v.partitions()
+		if err := errors.Join(l.topics.Delete(ctx, "in"), l.groups.ForgetTopic(ctx, "in")); err != nil {
+			t.Fatal(err)
+		}
+		make1("first of the next topic")
+		synctest.Wait()
+		if len(v.owned) != 1 {
+			t.Fatalf("%d sessions", len(v.owned))
+		}
+		wait, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		f, err := v.owned[0].Poll(wait, 1000)
+		if err != nil || string(f.Record(0).Value) != "first of the next topic" {
+			t.Errorf("poll: %v", err)
+		}
+	})
+}
+
 // TestEmptyBatch: compaction leaves batches without records, which only carry offsets on.
 func TestEmptyBatch(t *testing.T) {
 	var b record.Builder

@@ -47,7 +47,8 @@ func (m *member) openSessions(partitions []engine.TopicPartition) ([]*session, e
 			o.position = at.Offset
 			continue
 		}
-		if o.position, err = m.startOf(o.partition, known[o.tp.Topic]); err != nil {
+		later := known[o.tp.Topic] || m.began[o.tp.Topic] != o.partition.TopicID()
+		if o.position, err = m.startOf(o.partition, later); err != nil {
 			return nil, err
 		}
 		fresh = append(fresh, o)
@@ -145,12 +146,12 @@ func (m *member) settle(fresh []*opening) error {
 	return err
 }
 
-// startOf is where a partition begins that the group has never committed. If
-// the group has committed others of the topic, this one came later, and everything
+// startOf is where a partition begins that the group has never committed. It came later if the group has
+// committed others of the topic, or if the topic was made, or made again, since the membership began. Then everything
 // in it is new: a start at the end, or at an offset of the older ones, would pass records over.
-func (m *member) startOf(p *topic.Partition, grown bool) (int64, error) {
+func (m *member) startOf(p *topic.Partition, later bool) (int64, error) {
 	start := m.g.Start
-	if grown && (start.Kind == engine.StartLatest || start.Kind == engine.StartOffset) {
+	if later && (start.Kind == engine.StartLatest || start.Kind == engine.StartOffset) {
 		start = engine.Start{Kind: engine.StartEarliest}
 	}
 	return offsetAt(p, start)
