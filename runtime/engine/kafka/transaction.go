@@ -104,7 +104,8 @@ func (w *writer) commitOffsets(ctx context.Context, group string, who identity, 
 }
 
 // end ends the transaction. Asking again for what was decided is answered alike, so an answer that is lost is
-// asked for again. After an error the transaction may have ended as it was asked to, if unanswered is set.
+// asked for again. After an error the transaction may have ended as it was asked to, if unanswered is set: there was
+// no answer, or one that says nothing.
 func (w *writer) end(ctx context.Context, commit bool) (unanswered bool, err error) {
 	req := kmsg.NewPtrEndTxnRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = w.txn, w.id, w.epoch, commit
@@ -115,6 +116,7 @@ func (w *writer) end(ctx context.Context, commit bool) (unanswered bool, err err
 			return err
 		}
 		if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
+			unanswered = unanswered || errors.Is(err, kerr.UnknownServerError) || errors.Is(err, kerr.RequestTimedOut)
 			return err
 		}
 		if answer.Version >= 5 && answer.ProducerID >= 0 {
