@@ -269,6 +269,9 @@ func (x *index) load() error {
 }
 
 func readEntries[E any](f vfs.File, at int64, count, size int, parse func([]byte) (E, error)) ([]E, error) {
+	if count == 0 {
+		return nil, nil // the file may end before the place of the first one
+	}
 	fileBytes, err := f.Size()
 	if err != nil {
 		return nil, err
