@@ -193,6 +193,11 @@ func (k *kafka) SetOffsets(ctx context.Context, group string, offsets map[engine
 
 func (k *kafka) commitForNobody(ctx context.Context, group string, offsets map[engine.TopicPartition]committed) error {
 	err := retry(ctx, retryTimeout, func() error { return k.cluster.commitOffsets(ctx, group, nobody, offsets) })
+	return ofNobody(err, group)
+}
+
+// ofNobody says what the answer to a commit from outside a group means.
+func ofNobody(err error, group string) error {
 	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress) {
 		return fmt.Errorf("%w: group %q", engine.ErrGroupActive, group)
 	}
@@ -241,18 +246,20 @@ func (k *kafka) describe(ctx context.Context, group string) (kadm.DescribedGroup
 	return described, nil
 }
 
-// KeepGroup implements engine.Engine.
+// KeepGroup implements engine.Engine. Each try looks anew: since the last one somebody may have come, committed more, and gone.
 func (k *kafka) KeepGroup(ctx context.Context, group string) error {
-	if members, err := k.Members(ctx, group); err != nil || len(members) > 0 {
-		return err // its members keep it
-	}
-	// Only now: what the last member committed before it left must not be taken back.
-	offsets, err := k.cluster.allOffsets(ctx, group)
-	if err != nil || len(offsets) == 0 {
-		return err
-	}
-	err = k.commitForNobody(ctx, group, offsets)
-	if errors.Is(err, engine.ErrGroupActive) {
+	err := retry(ctx, retryTimeout, func() error {
+		if members, err := k.Members(ctx, group); err != nil || len(members) > 0 {
+			return err // its members keep it
+		}
+		// Only now, and without those that are pending: what the last member committed before it left must not be taken back.
+		offsets := map[engine.TopicPartition]committed{}
+		if _, err := k.cluster.askOffsets(ctx, group, nil, true, offsets); err != nil || len(offsets) == 0 {
+			return err
+		}
+		return k.cluster.commitOffsets(ctx, group, nobody, offsets)
+	})
+	if err = ofNobody(err, group); errors.Is(err, engine.ErrGroupActive) {
 		return nil // somebody joined in between
 	}
 	return err

@@ -123,8 +123,8 @@ func open(ctx context.Context, o Options) (*kafka, error) {
 		kgo.MetadataMinAge(250 * time.Millisecond), kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.DialTimeout(5 * time.Second), kgo.RetryTimeoutFn(func(key int16) time.Duration {
 			switch kmsg.Key(key) {
-			case kmsg.EndTxn, kmsg.TxnOffsetCommit:
-				return 1 // not behind the writer's back: it has to know of each that was not answered
+			case kmsg.EndTxn, kmsg.TxnOffsetCommit, kmsg.OffsetCommit:
+				return 1 // not behind our back: who commits has to know of each that was not answered
 			}
 			return retryTimeout
 		}),

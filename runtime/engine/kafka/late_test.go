@@ -116,6 +116,42 @@ func (c *delayed) carryOut() error {
 	return nil
 }
 
+// TestKeepGroupWhileACommitIsPending: what a group has committed before is not committed again, and so put after a commit whose
+// transaction is still being ended.
+func TestKeepGroupWhileACommitIsPending(t *testing.T) {
+	_, address := brokertest.Serve(t, broker.Options{})
+	ctx := t.Context()
+	k := openEngine(t, Options{Brokers: []string{address}})
+	in := engine.TopicPartition{Topic: "in"}
+	err := k.EnsureTopic(ctx, "in", 1, nil)
+	if err == nil {
+		err = k.SetOffsets(ctx, "g", map[engine.TopicPartition]int64{in: 3})
+	}
+	w := newWriter(ctx, k.cluster, "last member", k.implicit, time.Minute, 0)
+	if err == nil {
+		err = w.claim(ctx)
+	}
+	if err == nil {
+		err = w.addOffsets(ctx, "g")
+	}
+	if err == nil {
+		err = w.commitOffsets(ctx, "g", nobody, map[engine.TopicPartition]committed{in: {offset: 8}})
+	}
+	if err == nil {
+		err = k.KeepGroup(ctx, "g")
+	}
+	if err == nil {
+		_, err = w.end(ctx, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := k.cluster.committedOffsets(ctx, "g", []engine.TopicPartition{in}, time.Minute)
+	if err != nil || found[in].offset != 8 {
+		t.Errorf("committed are %v, %v; want offset 8", found, err)
+	}
+}
+
 // TestUpdateWithoutAnswer: an update that was written, but whose answer is lost, is not made again, not even if
 // somebody else updates the topic before that is known.
 func TestUpdateWithoutAnswer(t *testing.T) {
