@@ -92,6 +92,8 @@ type Segment struct {
 	// behind it was checked by whoever appended it.
 	verifyBelow atomic.Int64
 
+	writtenOut atomic.Int64 // up to here the disk was told to begin
+
 	refs   atomic.Int64
 	warned atomic.Bool // that the indexes cannot be written
 	index  index
@@ -256,6 +258,16 @@ func (s *Segment) write(batches []byte, at, next int64) error {
 func (s *Segment) Seal(next int64) {
 	s.next.Store(max(next, s.next.Load()))
 	s.sealed.Store(true)
+}
+
+// WriteOut has the disk begin with what was appended since the last call, but for
+// the last page, which would have to be written again. It promises nothing: see vfs.File.
+func WriteOut(s *Segment) {
+	const pageBytes = 4096
+	end := s.size.Load() &^ (pageBytes - 1)
+	if from := s.writtenOut.Swap(end); from < end {
+		s.log.WriteOut(from, end-from)
+	}
 }
 
 // Sync makes what has been appended before the call durable and then brings

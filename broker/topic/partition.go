@@ -189,6 +189,10 @@ func (p *Partition) WaitDurable(ctx context.Context, offset int64) error {
 	return p.explain(p.log.WaitDurable(ctx, offset))
 }
 
+// WriteOut has the disk begin with what has been appended, so that a
+// WaitDurable to come waits for less.
+func WriteOut(p *Partition) { commitlog.WriteOut(p.log) }
+
 // Read appends whole batches to dst, from the one that holds o.Offset. An
 // offset equal to the readable end reads nothing; before the start or beyond
 // the end it is commitlog.ErrOffsetOutOfRange.

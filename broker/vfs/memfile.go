@@ -86,6 +86,8 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
+func (f *memFile) WriteOut(int64, int64) {}
+
 func (f *memFile) Size() (int64, error) {
 	if err := f.lock("stat"); err != nil {
 		return 0, err

@@ -109,6 +109,8 @@ func (f *osFile) WriteAt(b []byte, off int64) (int, error) {
 
 func (f *osFile) Sync() error { return wrap(dataSync(f.f)) }
 
+func (f *osFile) WriteOut(off, n int64) { writeOut(f.f, off, n) }
+
 func (f *osFile) Size() (int64, error) {
 	info, err := f.f.Stat()
 	if err != nil {

@@ -218,6 +218,13 @@ func (f *pooledFile) Sync() error {
 	})
 }
 
+func (f *pooledFile) WriteOut(off, n int64) {
+	_ = f.use(func(file File) error {
+		file.WriteOut(off, n)
+		return nil
+	})
+}
+
 func (f *pooledFile) Truncate(size int64) error {
 	return f.use(func(file File) error {
 		f.dirty.Store(true)

@@ -53,6 +53,9 @@ type File interface {
 	io.Closer
 	// Sync makes the file's bytes durable (fdatasync where it exists).
 	Sync() error
+	// WriteOut has the disk begin with n bytes from off on, so that the next Sync waits for less. It is a
+	// hint: it promises nothing, and what goes wrong shows in that Sync.
+	WriteOut(off, n int64)
 	Size() (int64, error)
 	Truncate(size int64) error
 	Path() string

@@ -78,6 +78,8 @@ func contract(t *testing.T, f FS, dir string) {
 	if _, err := file.WriteAt([]byte("world"), 7); err != nil {
 		t.Fatal(err)
 	}
+	file.WriteOut(0, 12)
+	file.WriteOut(4096, 1<<20) // nothing is there
 	check(file.Sync())
 	b := make([]byte, 4)
 	if n, err := file.ReadAt(b, 10); n != 2 || err != io.EOF || string(b[:2]) != "ld" {
@@ -100,6 +102,7 @@ func contract(t *testing.T, f FS, dir string) {
 		t.Fatalf("renamed: %q", got)
 	}
 	check(file.Close())
+	file.WriteOut(0, 4)
 	if err := file.Sync(); err == nil {
 		t.Fatal("sync of a closed file succeeds")
 	}
@@ -147,6 +150,12 @@ func TestCrashLosesWhatWasNotSynced(t *testing.T) {
 		}
 	}
 	a := put(t, m, "/d/a", "one")
+	a.WriteOut(0, 3)
+	m.SyncDir("/d")
+	expect("written out, not synced", "/d/a", "")
+	m.Remove("/d/a")
+	m.SyncDir("/d")
+	a = put(t, m, "/d/a", "one")
 	expect("created", "/d/a", "(none)")
 	a.Sync()
 	expect("file synced, name not", "/d/a", "(none)")

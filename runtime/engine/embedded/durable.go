@@ -56,14 +56,14 @@ func (e *end) wait(ctx context.Context) error {
 
 // flushBytes is how much is written to a partition ahead of a commit before
 // the disk is told to begin: little enough to be done soon after the last write, and
-// enough for a flush to cost less than the bytes it flushes.
+// enough for the disk to take it in large pieces.
 const flushBytes = 2 << 20
 
-// flusher flushes what a transaction writes ahead, while it goes on, so that
+// flusher has the disk begin with what a transaction writes ahead, while it goes on, so that
 // little is left to wait for when it commits. Errors show then.
 type flusher struct {
 	written ends
-	busy    chan struct{} // holds a token while a flush runs
+	busy    chan struct{} // holds a token while the disk is told
 }
 
 func newFlusher() *flusher { return &flusher{busy: make(chan struct{}, 1)} }
@@ -81,7 +81,7 @@ func (f *flusher) wrote(p *topic.Partition, offset int64, bytes int) {
 	}
 	e.bytes = 0
 	go func() {
-		_ = p.WaitDurable(context.Background(), offset)
+		topic.WriteOut(p) // may wait for room in the disk's queue
 		<-f.busy
 	}()
 }
@@ -92,7 +92,7 @@ func (f *flusher) wait(ctx context.Context) error { return f.written.wait(ctx) }
 // reset begins anew.
 func (f *flusher) reset() { f.written = f.written[:0] }
 
-// stop returns when no flush runs.
+// stop returns when nothing of it runs.
 func (f *flusher) stop() {
 	f.busy <- struct{}{}
 	<-f.busy
