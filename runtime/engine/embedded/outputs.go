@@ -55,6 +55,7 @@ type outputTopic struct {
 	name            string
 	id              topic.ID
 	partitions      []*outputPartition
+	unkeyed         *outputPartition // of outputs without a key
 	maxMessageBytes int
 	compact         bool // only: records without a key are refused
 	fresh           bool // looked up since the batch was opened
@@ -98,8 +99,8 @@ func (o *outputs) begin(names []string) {
 	}
 }
 
-// refresh looks the topic up.
-func (t *outputTopic) refresh(topics *topic.Topics) error {
+// refresh looks the topic up, for outputs to inputPartition.
+func (t *outputTopic) refresh(topics *topic.Topics, inputPartition int32) error {
 	info, ok := topics.Lookup(t.name)
 	if !ok || info.Partitions == 0 {
 		return fmt.Errorf("%w: output %q", engine.ErrUnknownTopic, t.name)
@@ -114,6 +115,7 @@ func (t *outputTopic) refresh(topics *topic.Topics) error {
 		}
 		t.partitions = append(t.partitions, &outputPartition{partition: p, joined: txn.NoProducer, stamp: txn.NoProducer})
 	}
+	t.unkeyed = t.partitions[int(inputPartition)%len(t.partitions)]
 	value, _ := topics.ConfigValue(t.name, "max.message.bytes")
 	limit, err := strconv.Atoi(value)
 	if err != nil || limit <= 0 {
@@ -133,7 +135,7 @@ func (o *outputs) add(ctx context.Context, r *abi.Output) error {
 	}
 	t := o.byIndex[r.Index]
 	if !t.fresh {
-		if err := t.refresh(o.topics); err != nil {
+		if err := t.refresh(o.topics, o.inputPartition); err != nil {
 			return err
 		}
 	}
@@ -153,7 +155,7 @@ func (o *outputs) add(ctx context.Context, r *abi.Output) error {
 func (o *outputs) addTo(ctx context.Context, name string, r *engine.Record) error {
 	t := o.named(name)
 	if !t.fresh {
-		if err := t.refresh(o.topics); err != nil {
+		if err := t.refresh(o.topics, o.inputPartition); err != nil {
 			return err
 		}
 	}
@@ -179,11 +181,11 @@ func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp 
 		return &engine.OutputError{Input: input, Topic: t.name, Err: engine.ErrInvalidRecord,
 			Detail: "the record has no key and the topic is compacted"}
 	}
-	index := int(o.inputPartition) % len(t.partitions)
+	p := t.unkeyed
 	if key != nil {
-		index = batch.PartitionOf(key, len(t.partitions))
+		p = t.partitions[batch.PartitionOf(key, len(t.partitions))]
 	}
-	return o.build(ctx, t, t.partitions[index], timestamp, key, value, headerCount, bytes)
+	return o.build(ctx, t, p, timestamp, key, value, headerCount, bytes)
 }
 
 // build adds a record of at most so many bytes to the batch of a partition.
