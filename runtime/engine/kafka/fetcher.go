@@ -40,7 +40,9 @@ type feed struct {
 	chunks []chunk
 	bytes  int
 	taken  time.Time // when its session last took something
-	err    error     // what the session is told instead
+	// unknown is since when no broker that was asked knows the topic: some hear of it late. Zero: it is known.
+	unknown time.Time
+	err     error // what the session is told instead
 }
 
 // fetcher reads partitions from the brokers that lead them, a reader for each broker.
@@ -224,11 +226,14 @@ func (f *fetcher) lookup() bool {
 		switch {
 		case x.leader >= 0 || !topics[tp.Topic]:
 			continue
-		case !ok:
+		case !ok && x.unknown.IsZero():
+			x.unknown = time.Now()
+		case !ok && time.Since(x.unknown) > hearsayTime:
 			x.err = fmt.Errorf("%w: %q", engine.ErrUnknownTopic, tp.Topic)
 			signal(x.wake)
+		case !ok:
 		case int(tp.Partition) < len(info.leaders):
-			x.leader = info.leaders[tp.Partition]
+			x.leader, x.unknown = info.leaders[tp.Partition], time.Time{}
 		}
 		if x.leader < 0 {
 			all = false

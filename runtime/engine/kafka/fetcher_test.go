@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -80,5 +81,43 @@ func TestAnswerTwice(t *testing.T) {
 	f.deliver(q, chunk{next: 12}, 20, nil)
 	if x.next != 9 || len(x.chunks) != 0 {
 		t.Errorf("%d chunks up to offset %d after a seek, want none up to 9", len(x.chunks), x.next)
+	}
+}
+
+// TestTopicHeardOfLate: a broker that does not know a topic yet is no reason to tell the session that there is none, and who asks
+// for one that there is not is told so in the end.
+func TestTopicHeardOfLate(t *testing.T) {
+	_, address := brokertest.Serve(t, broker.Options{})
+	k := openEngine(t, Options{Brokers: []string{address}})
+	f := newFetcher(k.cluster, k.log)
+	defer f.close()
+	early, never := f.add(engine.TopicPartition{Topic: "early"}, 0), f.add(engine.TopicPartition{Topic: "never"}, 0)
+	heard := func(x *feed) (leader int32, err error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return x.leader, x.err
+	}
+	for asked := false; !asked; {
+		if err := sleep(t.Context(), firstPause); err != nil {
+			t.Fatal(err)
+		}
+		f.mu.Lock()
+		asked = !early.unknown.IsZero()
+		f.mu.Unlock()
+	}
+	if err := k.EnsureTopic(t.Context(), "early", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	for leader, err := heard(early); leader < 0; leader, err = heard(early) {
+		if err == nil {
+			err = sleep(t.Context(), firstPause)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-never.wake
+	if _, err := heard(never); !errors.Is(err, engine.ErrUnknownTopic) {
+		t.Errorf("of a topic that does not exist is said %v", err)
 	}
 }
