@@ -60,6 +60,11 @@ func empty(t *testing.T, brokers []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, group := range groups.Groups() {
+		if err := newCluster(client).awaitStable(ctx, group); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := admin.DeleteGroups(ctx, groups.Groups()...); err != nil {
 		t.Fatal(err)
 	}

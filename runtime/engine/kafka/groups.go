@@ -42,6 +42,23 @@ func (c *cluster) committedOffsets(ctx context.Context, group string, partitions
 	}
 }
 
+// awaitStable waits, for a while, until no offset of a group is pending.
+func (c *cluster) awaitStable(ctx context.Context, group string) error {
+	var p pauses
+	for began := time.Now(); ; {
+		pending, err := c.askOffsets(ctx, group, nil, true, map[engine.TopicPartition]committed{})
+		if err != nil || len(pending) == 0 || time.Since(began) > stableWait {
+			return err
+		}
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// stableWait is for transactions that are being ended. What is pending for longer is open, and most likely will be aborted.
+const stableWait = 5 * time.Second
+
 // allOffsets returns all that a group has committed, without waiting for what is pending.
 func (c *cluster) allOffsets(ctx context.Context, group string) (map[engine.TopicPartition]committed, error) {
 	found := map[engine.TopicPartition]committed{}
@@ -265,8 +282,12 @@ func (k *kafka) KeepGroup(ctx context.Context, group string) error {
 	return err
 }
 
-// ForgetGroup implements engine.Engine. A group that does not exist is forgotten already.
+// ForgetGroup implements engine.Engine. A group that does not exist is forgotten already. What its last member committed may still
+// be pending, and would come back after the group.
 func (k *kafka) ForgetGroup(ctx context.Context, group string) error {
+	if err := k.cluster.awaitStable(ctx, group); err != nil {
+		return err
+	}
 	err := retry(ctx, retryTimeout, func() error {
 		answer, err := kadm.NewClient(k.cluster.client).DeleteGroup(ctx, group)
 		if err != nil {

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -116,39 +117,66 @@ func (c *delayed) carryOut() error {
 	return nil
 }
 
+// pendingCommit gives group "g" offset 3 of "in", and makes its last member commit offset 8 in a transaction that it does not end.
+func pendingCommit(t *testing.T, k *kafka) (in engine.TopicPartition, end func()) {
+	t.Helper()
+	ctx := t.Context()
+	in.Topic = "in"
+	w := newWriter(ctx, k.cluster, "last member", k.implicit, time.Minute, 0)
+	for _, do := range []func() error{
+		func() error { return k.EnsureTopic(ctx, "in", 1, nil) },
+		func() error { return k.SetOffsets(ctx, "g", map[engine.TopicPartition]int64{in: 3}) },
+		func() error { return w.claim(ctx) },
+		func() error { return w.addOffsets(ctx, "g") },
+		func() error {
+			return w.commitOffsets(ctx, "g", nobody, map[engine.TopicPartition]committed{in: {offset: 8}})
+		},
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return in, func() {
+		t.Helper()
+		if _, err := w.end(ctx, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestKeepGroupWhileACommitIsPending: what a group has committed before is not committed again, and so put after a commit whose
 // transaction is still being ended.
 func TestKeepGroupWhileACommitIsPending(t *testing.T) {
 	_, address := brokertest.Serve(t, broker.Options{})
 	ctx := t.Context()
 	k := openEngine(t, Options{Brokers: []string{address}})
-	in := engine.TopicPartition{Topic: "in"}
-	err := k.EnsureTopic(ctx, "in", 1, nil)
-	if err == nil {
-		err = k.SetOffsets(ctx, "g", map[engine.TopicPartition]int64{in: 3})
-	}
-	w := newWriter(ctx, k.cluster, "last member", k.implicit, time.Minute, 0)
-	if err == nil {
-		err = w.claim(ctx)
-	}
-	if err == nil {
-		err = w.addOffsets(ctx, "g")
-	}
-	if err == nil {
-		err = w.commitOffsets(ctx, "g", nobody, map[engine.TopicPartition]committed{in: {offset: 8}})
-	}
-	if err == nil {
-		err = k.KeepGroup(ctx, "g")
-	}
-	if err == nil {
-		_, err = w.end(ctx, true)
-	}
-	if err != nil {
+	in, end := pendingCommit(t, k)
+	if err := k.KeepGroup(ctx, "g"); err != nil {
 		t.Fatal(err)
 	}
+	end()
 	found, err := k.cluster.committedOffsets(ctx, "g", []engine.TopicPartition{in}, time.Minute)
 	if err != nil || found[in].offset != 8 {
 		t.Errorf("committed are %v, %v; want offset 8", found, err)
+	}
+}
+
+// TestForgetGroupWhileACommitIsPending: a group does not come back with a commit whose transaction was still being ended.
+func TestForgetGroupWhileACommitIsPending(t *testing.T) {
+	_, address := brokertest.Serve(t, broker.Options{})
+	k := openEngine(t, Options{Brokers: []string{address}})
+	in, end := pendingCommit(t, k)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := k.ForgetGroup(ctx, "g"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the group is forgotten while a commit is pending: %v", err)
+	}
+	end()
+	if err := k.ForgetGroup(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := k.cluster.committedOffsets(t.Context(), "g", []engine.TopicPartition{in}, time.Minute); err != nil || len(found) != 0 {
+		t.Errorf("committed are %v, %v; want nothing", found, err)
 	}
 }
 
