@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/sdk/abi"
@@ -37,27 +38,76 @@ func zombie(e *env, prepare func(s engine.Session)) (old, owner engine.Session) 
 	second := other.join(e.group())
 	e.sessions(second, 0)
 	e.Expel(e, "g")
-	owners := make(chan engine.Session, 2)
+	owners := make(chan engine.Session, 100)
 	for _, m := range []engine.Member{first, second} {
 		go func() {
+			last := old
 			for {
 				owned, err := m.Next(e.ctx)
 				if err != nil {
 					return
 				}
-				if len(owned) == 1 && owned[0] != old {
-					owners <- owned[0]
-					return
+				if len(owned) == 1 && owned[0] != last {
+					last = owned[0]
+					owners <- last
 				}
 			}
 		}()
 	}
-	select {
-	case owner = <-owners:
-	case <-e.ctx.Done():
-		e.Fatal("the partition has no owner")
+	for {
+		select {
+		case owner = <-owners:
+		case <-e.ctx.Done():
+			e.Fatal("the partition has no owner")
+		}
+		if e.bothIn() && !isDone(owner) {
+			return old, owner
+		}
+		// The one that came first may have to hand it on to the other.
+		select {
+		case <-owner.Done():
+			_ = owner.Close(e.ctx)
+		case <-e.settled():
+			return old, owner
+		}
 	}
-	return old, owner
+}
+
+// bothIn tells whether the group "g" has two members, of which one has the partition.
+func (e *env) bothIn() bool {
+	members, err := e.Engine.Members(e.ctx, "g")
+	if err != nil {
+		return false
+	}
+	partitions := 0
+	for _, m := range members {
+		partitions += len(m.Partitions)
+	}
+	return len(members) == 2 && partitions == 1
+}
+
+// settled is closed when both members are in the group and nothing is being dealt out.
+func (e *env) settled() <-chan struct{} {
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		for e.ctx.Err() == nil && !e.bothIn() {
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-e.ctx.Done():
+			}
+		}
+	}()
+	return settled
+}
+
+func isDone(s engine.Session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 func zombieCommitsNothing(e *env) {
