@@ -89,7 +89,7 @@ suite-kgo: build ## the tests of franz-go's kgo against the binary
 
 suite-kgo-race: ## the same against a binary with the race detector in it (needs a C compiler)
 	CGO_ENABLED=1 $(GO) build -race -tags urfave_cli_no_docs -o bin/millstream-race ./cli/millstream
-	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream-race KGO_TEST_RECORDS=50000 $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
+	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream-race $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
 
 suite-kafka: ## the engine's contract over three nodes of Apache Kafka, also while they are killed (needs Java 17 and Maven)
 	MILLSTREAM_KAFKA_CLUSTER=start $(GO) test -count=1 -v -timeout 20m -p 1 -run '^Test(KafkaCluster|NodesComeBack)' ./broker/suites/kafkacluster ./runtime/engine/kafka
