@@ -163,7 +163,7 @@ func (r *run) createTopics() {
 		ctx, cancel := context.WithTimeout(r.t.Context(), opTimeout)
 		defer cancel()
 		made, err := kadm.NewClient(client).CreateTopics(ctx, partitionsPerTopic, -1, smallSegments(16<<10), r.topics...)
-		return errors.Join(err, made.Error())
+		return errors.Join(err, notMade(made))
 	})
 }
 
