@@ -81,18 +81,7 @@ func (o *serverOptions) run(ctx context.Context) error {
 	if err := o.announce(p, time.Since(started)); err != nil {
 		return errors.Join(err, p.Close())
 	}
-	select {
-	case <-ctx.Done():
-		o.env.Notef("stopping; once more ends at once\n")
-	case err = <-p.Failed():
-	}
-	if closeErr := p.Close(); closeErr != nil {
-		err = errors.Join(err, closeErr)
-	}
-	if err == nil && !o.env.JSON {
-		o.env.Printf("stopped\n")
-	}
-	return err
+	return p.UntilStopped(ctx, o.env)
 }
 
 // complete fills in and checks what the flags left open.
