@@ -46,6 +46,7 @@ type process struct {
 
 	keys      []string         // assigned
 	positions map[string]int64 // of assigned keys: where the next operation begins
+	given     received
 	mu        sync.Mutex
 	moved     map[string]bool // keys that a rebalance has given or taken since the operation began
 }
@@ -98,7 +99,7 @@ func (r *run) options(g *gate) []kgo.Opt {
 // start makes the client of a process. With the transactional id of its
 // predecessor it ends what that one left open; with another, time does.
 func (r *run) start(id int, m mode, random *rand.Rand, transactionalID string) (*process, error) {
-	p := &process{id: id, mode: m, random: random, run: r, gate: &gate{}, positions: map[string]int64{}, moved: map[string]bool{}}
+	p := &process{id: id, mode: m, random: random, run: r, gate: &gate{}, positions: map[string]int64{}, given: received{}, moved: map[string]bool{}}
 	opts := r.options(p.gate)
 	if m != plain {
 		opts = append(opts, kgo.TransactionalID(transactionalID), kgo.TransactionTimeout(transactionTimeout))
@@ -215,7 +216,7 @@ func (p *process) poll(ctx context.Context) (history.Step, error) {
 	step := history.Step{Polled: map[string][]history.Record{}}
 	var failed error
 	fetches.EachError(func(topic string, n int32, err error) {
-		if lost := (*kgo.ErrDataLoss)(nil); errors.As(err, &lost) {
+		if p.given.lost(err) {
 			p.run.fail("process %d: %s/%d: %v", p.id, topic, n, err)
 		}
 		if !errors.Is(err, context.DeadlineExceeded) && failed == nil {
@@ -223,6 +224,7 @@ func (p *process) poll(ctx context.Context) (history.Step, error) {
 		}
 	})
 	fetches.EachRecord(func(r *kgo.Record) {
+		p.given.take(r)
 		key := keyOf(r.Topic, r.Partition)
 		v, err := strconv.ParseInt(string(r.Value), 10, 64)
 		if err != nil {

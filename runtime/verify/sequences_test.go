@@ -175,15 +175,17 @@ func newSink(brokers string, streams []stream, partitions int32) (*sink, error) 
 
 // read reads until ctx ends or everything up to expected (by key) has come to every stream; nil never has.
 func (s *sink) read(ctx context.Context, expected []uint64, keys []string) {
+	given := received{}
 	for ctx.Err() == nil && (expected == nil || s.missing(expected, keys) != nil) {
 		poll, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 		fetches := s.client.PollFetches(poll)
 		cancel()
 		fetches.EachError(func(topic string, n int32, err error) {
-			if lost := (*kgo.ErrDataLoss)(nil); errors.As(err, &lost) {
+			if given.lost(err) {
 				s.violation("%s/%d: %v", topic, n, err)
 			}
 		})
+		fetches.EachRecord(given.take)
 		fetches.EachRecord(s.take)
 	}
 }
