@@ -66,14 +66,17 @@ func (b *Brokers) Explain(err error, what string) error {
 
 // inWords shows a Kafka error as its sentence, without the constant's name in capitals.
 func inWords(err error) error {
-	var k *kerr.Error
-	if errors.As(err, &k) && err == error(k) {
-		return &sentence{cause: k}
+	k, ok := errors.AsType[*kerr.Error](err)
+	if !ok {
+		return err
 	}
-	return err
+	return &sentence{text: strings.Replace(err.Error(), k.Error(), strings.TrimSuffix(k.Description, "."), 1), cause: err}
 }
 
-type sentence struct{ cause *kerr.Error }
+type sentence struct {
+	text  string
+	cause error
+}
 
-func (s *sentence) Error() string { return strings.TrimSuffix(s.cause.Description, ".") }
+func (s *sentence) Error() string { return s.text }
 func (s *sentence) Unwrap() error { return s.cause }

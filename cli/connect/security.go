@@ -163,6 +163,9 @@ func (s *Security) options() ([]kgo.Opt, error) {
 	return options, nil
 }
 
+// notEncrypted is the way out for who speaks TLS to somebody who does not.
+const notEncrypted = "leave the flags that begin with --tls out, or name their TLS port"
+
 // ExplainConnection says why brokers that answer would not talk, or returns nil when that is not what err is about.
 func (b *Brokers) ExplainConnection(err error) error {
 	var unknown x509.UnknownAuthorityError
@@ -179,9 +182,13 @@ func (b *Brokers) ExplainConnection(err error) error {
 	case errors.As(err, &expired):
 		fix = "their certificate is not valid (any more): renew it"
 	case errors.As(err, &record):
-		fix = "they do not speak TLS on this port: leave --tls out, or name their TLS port"
+		fix = "they do not speak TLS on this port: " + notEncrypted
+	case wantsTLS(err):
+		fix = "they speak TLS on this port: --tls, with --tls-ca FILE where the authority is your own; or name their port without TLS"
+	case errors.As(err, &closed) && b.encrypted() && b.Mechanism == "" && !closedAtDial(closed):
+		fix = "perhaps they want a login: --sasl-mechanism, --sasl-user, --sasl-password-file"
 	case errors.As(err, &closed) && b.encrypted():
-		fix = "perhaps they do not speak TLS on this port: leave --tls out, or name their TLS port; or they want a login: --sasl-mechanism"
+		fix = "perhaps they do not speak TLS on this port: " + notEncrypted
 	case errors.As(err, &closed):
 		fix = "perhaps they want TLS (--tls) or a login (--sasl-mechanism, --sasl-user, --sasl-password-file)"
 	case refusedByTLS(err):
@@ -198,6 +205,12 @@ func Cut(err error) bool {
 	var closed *kgo.ErrFirstReadEOF
 	return errors.As(err, &closed) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED)
 }
+
+// wantsTLS: the client library takes the alert of a server that speaks TLS for the size of an answer, and has no type for that.
+func wantsTLS(err error) bool { return strings.Contains(err.Error(), "tls alert record") }
+
+// closedAtDial: of what the client library was doing when a connection was closed only its text tells.
+func closedAtDial(err *kgo.ErrFirstReadEOF) bool { return strings.Contains(err.Error(), "after a dial") }
 
 func refusedByTLS(err error) bool {
 	var alert tls.AlertError

@@ -2,7 +2,7 @@
 // and for trying things out: each node is broker and controller (KRaft) in a Java process of its own, on
 // loopback ports, with its data below a temporary directory. Topics are replicated three times
 // and take writes while two replicas are there, internal ones too, so one node may be
-// away at any time.
+// away at any time. Options make it smaller, older, or guarded by TLS, logins and an authorizer.
 //
 // In a test:
 //
@@ -11,6 +11,7 @@
 //	c.Kill(2)                           // as kill -9 does
 //	c.Restart(2)                        // returns when the node is back in the cluster
 //	c.Pause(3); c.Resume(3)             // SIGSTOP, SIGCONT
+//	c = kafkacluster.Start(t, kafkacluster.OneNode(), kafkacluster.Feature("transaction.version", 0))
 //
 // Nodes are numbered from 1. The cluster is stopped and its data removed with the test; when the test has failed,
 // the data and the nodes' logs are kept, and where that is is told. Starting takes about ten seconds.
@@ -31,14 +32,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// Nodes is how many nodes a cluster has.
+// Nodes is how many nodes a cluster has, unless it has one.
 const Nodes = 3
 
 const (
@@ -52,13 +52,15 @@ var log4j []byte
 
 // Cluster is a running cluster.
 type Cluster struct {
+	settings
 	dir, jars string
 	id        string
-	nodes     [Nodes]*node
+	nodes     []*node
+	security  *Security // nil: everybody is let in
 }
 
 // Start runs a cluster until the end of the test.
-func Start(t testing.TB) *Cluster {
+func Start(t testing.TB, options ...Option) *Cluster {
 	t.Helper()
 	if err := Missing(); err != nil {
 		if os.Getenv(envRequireTools) == "" {
@@ -70,7 +72,7 @@ func Start(t testing.TB) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := Open(t.Context(), dir)
+	c, err := Open(t.Context(), dir, options...)
 	if err != nil {
 		t.Fatalf("%v; logs are in %s", err, dir)
 	}
@@ -98,20 +100,25 @@ func Missing() error {
 }
 
 // Open starts a cluster with its data in dir, which is empty or does not exist, and returns when all nodes are ready.
-func Open(ctx context.Context, dir string) (*Cluster, error) {
-	jars, err := fetchJars(ctx)
+func Open(ctx context.Context, dir string, options ...Option) (*Cluster, error) {
+	set := settings{count: Nodes, version: DefaultVersion}
+	for _, option := range options {
+		option(&set)
+	}
+	jars, err := fetchJars(ctx, set.version)
 	if err != nil {
 		return nil, err
 	}
 	id := make([]byte, 16)
 	_, _ = rand.Read(id) // it never fails
 	id[0] &= 0x7f        // in base64 it begins with a letter: as an argument it must not begin with a dash
-	c := &Cluster{dir: dir, jars: jars, id: base64.RawURLEncoding.EncodeToString(id)}
+	c := &Cluster{settings: set, dir: dir, jars: jars, id: base64.RawURLEncoding.EncodeToString(id)}
 	if err := c.configure(); err != nil {
 		return nil, err
 	}
 	err = c.each(func(n *node) error {
-		out, err := c.java(ctx, "kafka.tools.StorageTool", "format", "-t", c.id, "-c", n.config).CombinedOutput()
+		args := append([]string{"format", "-t", c.id, "-c", n.config}, c.formatArgs()...)
+		out, err := c.java(ctx, "kafka.tools.StorageTool", args...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("format the storage of node %d: %w\n%s", n.number, err, out)
 		}
@@ -127,9 +134,9 @@ func Open(ctx context.Context, dir string) (*Cluster, error) {
 	return c, nil
 }
 
-// Brokers are the addresses of all nodes, host:port.
+// Brokers are the addresses of all nodes, host:port, where everybody is let in and may do everything.
 func (c *Cluster) Brokers() []string {
-	brokers := make([]string, Nodes)
+	brokers := make([]string, len(c.nodes))
 	for i, n := range c.nodes {
 		brokers[i] = n.address
 	}
@@ -163,84 +170,22 @@ func (c *Cluster) Close() {
 
 // node finds a node; a number that there is not is a mistake of the test.
 func (c *Cluster) node(number int) *node {
-	if number < 1 || number > Nodes {
-		panic(fmt.Sprintf("kafkacluster: there is no node %d, they are 1 to %d", number, Nodes))
+	if number < 1 || number > len(c.nodes) {
+		panic(fmt.Sprintf("kafkacluster: there is no node %d, they are 1 to %d", number, len(c.nodes)))
 	}
 	return c.nodes[number-1]
 }
 
 // each calls f for all nodes at the same time.
 func (c *Cluster) each(f func(*node) error) error {
-	var errs [Nodes]error
+	errs := make([]error, len(c.nodes))
 	var all sync.WaitGroup
 	for i, n := range c.nodes {
 		all.Go(func() { errs[i] = f(n) })
 	}
 	all.Wait()
-	return errors.Join(errs[:]...)
+	return errors.Join(errs...)
 }
-
-// configure finds ports and writes the configurations.
-func (c *Cluster) configure() error {
-	ports, err := freePorts(2 * Nodes)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(c.dir, "log4j2.properties"), log4j, 0o644); err != nil {
-		return err
-	}
-	voters := make([]string, Nodes)
-	for i := range Nodes {
-		voters[i] = fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[Nodes+i])
-	}
-	for i := range Nodes {
-		n := &node{
-			c: c, number: i + 1, address: fmt.Sprintf("127.0.0.1:%d", ports[i]),
-			config: filepath.Join(c.dir, fmt.Sprintf("node%d.properties", i+1)),
-			log:    filepath.Join(c.dir, fmt.Sprintf("node%d.log", i+1)),
-		}
-		c.nodes[i] = n
-		text := fmt.Sprintf(properties, n.number, n.address, ports[Nodes+i], strings.Join(voters, ","), filepath.Join(c.dir, fmt.Sprintf("data%d", n.number)))
-		if err := os.WriteFile(n.config, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// properties are those of a node: its number, its address, the port of its controller, the voters, its data.
-// What is not about three replicas on one small machine is as Kafka has it, except that groups do not wait
-// for more members to come and that a dead node is noticed in five seconds.
-const properties = `process.roles=broker,controller
-node.id=%[1]d
-listeners=PLAINTEXT://%[2]s,CONTROLLER://127.0.0.1:%[3]d
-advertised.listeners=PLAINTEXT://%[2]s
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-controller.quorum.voters=%[4]s
-log.dirs=%[5]s
-num.partitions=4
-default.replication.factor=3
-min.insync.replicas=2
-offsets.topic.replication.factor=3
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=3
-transaction.state.log.min.isr=2
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=3
-share.coordinator.state.topic.min.isr=2
-group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=5000
-broker.heartbeat.interval.ms=1000
-num.io.threads=4
-num.network.threads=2
-log.cleaner.dedupe.buffer.size=8388608
-log.index.size.max.bytes=1048576
-`
 
 // java is a command that runs a class of Kafka.
 func (c *Cluster) java(ctx context.Context, class string, args ...string) *exec.Cmd {

@@ -1,6 +1,7 @@
 package kafkacluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -19,8 +20,9 @@ const envDir = "MILLSTREAM_SUITES_DIR"
 //go:embed pom.xml
 var pom []byte
 
-// fetchJars returns the directory with the jars that pom.xml names; the first time, Maven fetches them.
-func fetchJars(ctx context.Context) (string, error) {
+// fetchJars returns the directory with the jars of a release, as pom.xml names them; the first time, Maven fetches them.
+func fetchJars(ctx context.Context, version string) (string, error) {
+	pom := bytes.Replace(pom, []byte(">"+DefaultVersion+"<"), []byte(">"+version+"<"), 1)
 	dir := os.Getenv(envDir)
 	if dir == "" {
 		cache, err := os.UserCacheDir()
