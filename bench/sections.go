@@ -78,7 +78,7 @@ func ratio(what string, value float64, goal string) {
 func (b *bench) path(ctx context.Context) error {
 	title("Embedded path, log → guest → log: exactly once, the disk is not waited for, one partition, identity, fuel on, uncompressed; CPU per record")
 	for _, size := range sizes {
-		w, err := newWork(b.dir, size)
+		w, err := newWork(b.dir, size, b.bytes/size)
 		if err != nil {
 			return err
 		}
@@ -307,7 +307,7 @@ func (b *bench) fuel(ctx context.Context) error {
 }
 
 func (b *bench) guestCost(ctx context.Context, mode string, size int) (with, without sample, err error) {
-	w, err := newWork(b.dir, size)
+	w, err := newWork(b.dir, size, 1)
 	if err != nil {
 		return with, without, err
 	}
@@ -320,7 +320,7 @@ func (b *bench) guestCost(ctx context.Context, mode string, size int) (with, wit
 		}
 		defer func() { _ = g.runtime.Close(ctx) }()
 		g.load(w.flat, w.count)
-		steps = append(steps, step{mode, func(int) error { return g.run(ctx) }})
+		steps = append(steps, step{mode, func() error { return g.run(ctx) }})
 	}
 	cost, err := w.measure(steps)
 	if err != nil {

@@ -24,26 +24,31 @@ type work struct {
 	log     []byte // one RecordBatch v2
 	flat    []byte // the guest's input form
 	scratch []byte
-	file    *os.File
+	in      *os.File
+	batches int // in the file in
+	next    int // of them, to be read
 	out     *os.File
 	written int64
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func newWork(dir string, size int) (*work, error) {
+// newWork makes the work of steps; the file that is read holds about total values, as the path's does: one that is
+// read again and again while it is small comes out of a cache of the CPU.
+func newWork(dir string, size, total int) (*work, error) {
 	w := &work{size: size, count: stepBatchBytes / (size + 11)}
+	w.batches = max(1, total/w.count)
 	vals := values(w.count, size)
 	w.log = encodeBatch(nil, vals)
 	w.flat = make([]byte, 0, w.count*(size+32))
 	w.scratch = make([]byte, 2*stepBatchBytes)
 	w.decode()
 	var err error
-	if w.file, err = os.Create(filepath.Join(dir, "in")); err != nil {
+	if w.in, err = os.Create(filepath.Join(dir, "in")); err != nil {
 		return nil, err
 	}
-	for i := range 64 {
-		if _, err := w.file.WriteAt(w.log, int64(i*len(w.log))); err != nil {
+	for i := range w.batches {
+		if _, err := w.in.WriteAt(w.log, int64(i*len(w.log))); err != nil {
 			return nil, err
 		}
 	}
@@ -52,8 +57,10 @@ func newWork(dir string, size int) (*work, error) {
 }
 
 func (w *work) close() {
-	_ = w.file.Close()
-	_ = w.out.Close()
+	for _, f := range []*os.File{w.in, w.out} {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}
 }
 
 // encodeBatch builds an uncompressed RecordBatch v2 of values without keys.
@@ -90,25 +97,26 @@ func appendRecord(dst []byte, delta int64, v []byte) []byte {
 // step is one unavoidable step: run does it for one batch.
 type step struct {
 	name string
-	run  func(i int) error
+	run  func() error
 }
 
 func (w *work) steps(guest func() error) []step {
 	return []step{
-		{"read (pread, page cache)", func(i int) error {
-			_, err := w.file.ReadAt(w.scratch[:len(w.log)], int64(i%64*len(w.log)))
+		{"read (pread, page cache)", func() error {
+			_, err := w.in.ReadAt(w.scratch[:len(w.log)], int64(w.next*len(w.log)))
+			w.next = (w.next + 1) % w.batches
 			return err
 		}},
-		{"check CRC-32C", func(int) error {
+		{"check CRC-32C", func() error {
 			if crc32.Checksum(w.log[21:], castagnoli) != binary.BigEndian.Uint32(w.log[17:]) {
 				return fmt.Errorf("checksum differs")
 			}
 			return nil
 		}},
-		{"decode into the guest's form", func(int) error { w.decode(); return nil }},
-		{"guest, identity, with fuel", func(int) error { return guest() }},
-		{"encode outputs + CRC-32C", func(int) error { w.encode(); return nil }},
-		{"write (growing file)", func(int) error {
+		{"decode into the guest's form", func() error { w.decode(); return nil }},
+		{"guest, identity, with fuel", guest},
+		{"encode outputs + CRC-32C", func() error { w.encode(); return nil }},
+		{"write (growing file)", func() error {
 			n, err := w.out.WriteAt(w.log, w.written)
 			w.written += int64(n)
 			return err
@@ -189,7 +197,7 @@ func (w *work) measure(steps []step) ([]sample, error) {
 			c0 := threadCPU()
 			for threadCPU()-c0 < 20*time.Millisecond {
 				for range 16 {
-					if err := st.run(n); err != nil {
+					if err := st.run(); err != nil {
 						return nil, fmt.Errorf("%s: %w", st.name, err)
 					}
 					n++
