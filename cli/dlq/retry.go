@@ -219,7 +219,7 @@ func (r *retry) restore(ctx context.Context, l *letter) error {
 	if err != nil {
 		return fmt.Errorf("its value is not in the letter, and its source has none: %w", err)
 	}
-	if len(original.Value) != l.CutBytes || !bytes.Equal(original.Key, l.record.Key) {
+	if len(original.Value) != l.CutBytes || !l.KeyCut && !bytes.Equal(original.Key, l.record.Key) {
 		return fmt.Errorf("its value is not in the letter, and what is in its source at offset %d is another record", l.Letter.Offset)
 	}
 	l.Record = portable(cloned(original))

@@ -90,7 +90,11 @@ func (o *showOptions) print(l *letter) {
 			line("header", "%s=%s", text([]byte(h.Key)), text(h.Value))
 		}
 	}
-	line("key", "%s", text(l.record.Key))
+	if l.strange == nil && l.KeyCut {
+		line("key", "left out: it is over the limit of this topic; it is in the source")
+	} else {
+		line("key", "%s", text(l.record.Key))
+	}
 	if l.strange == nil && l.CutBytes >= 0 {
 		line("value", "left out: its %s are over the limit of this topic; they are in the source", terminal.Size(int64(l.CutBytes)))
 	} else {

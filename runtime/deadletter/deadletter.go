@@ -26,6 +26,8 @@ const (
 	// HeaderCut is there when the record was too large for the dead letter topic: its value and
 	// own headers are left out, this says how many bytes the value had. The record is still in its source.
 	HeaderCut = "millstream.value.cut"
+	// HeaderKeyCut is there when not even the key had room: it says how many bytes the key had, -1 for none.
+	HeaderKeyCut = "millstream.key.cut"
 )
 
 // Kinds of failures. A trap has the kind "trap/" and its host.TrapKind.
@@ -41,6 +43,9 @@ func KindOf(k host.TrapKind) string { return kindTrap + string(k) }
 
 // maxReasonBytes bounds what a guest can make a header carry.
 const maxReasonBytes = 4 << 10
+
+// stubReasonBytes is how much of a reason a stub has.
+const stubReasonBytes = 100
 
 // MaxMessageBytes is the max.message.bytes of a dead letter topic when it is
 // created: an input record of the default limit and its envelope have ample room.
@@ -79,6 +84,21 @@ func (s Source) Cut(tp engine.TopicPartition, r engine.Record, f Failure) engine
 	return r
 }
 
+// Stub returns what is left of the dead letter of r when it is too large even without its value and own
+// headers: the key is left out, too, and the reason is short.
+func (s Source) Stub(tp engine.TopicPartition, r engine.Record, f Failure) engine.Record {
+	if len(f.Reason) > stubReasonBytes {
+		f.Reason = f.Reason[:stubReasonBytes] + "…"
+	}
+	stub := s.Cut(tp, r, f)
+	bytes := int64(len(r.Key))
+	if r.Key == nil {
+		bytes = -1
+	}
+	stub.Key, stub.Headers = nil, append(stub.Headers, engine.Header{Name: HeaderKeyCut, Value: strconv.AppendInt(nil, bytes, 10)})
+	return stub
+}
+
 func (s Source) headers(tp engine.TopicPartition, offset int64, f Failure) []engine.Header {
 	return []engine.Header{
 		{Name: HeaderReason, Value: []byte(clean(f.Reason))},
@@ -93,7 +113,7 @@ func (s Source) headers(tp engine.TopicPartition, offset int64, f Failure) []eng
 
 func isOurs(name string) bool {
 	switch name {
-	case HeaderReason, HeaderKind, HeaderDeployment, HeaderModule, HeaderTopic, HeaderPartition, HeaderOffset, HeaderCut:
+	case HeaderReason, HeaderKind, HeaderDeployment, HeaderModule, HeaderTopic, HeaderPartition, HeaderOffset, HeaderCut, HeaderKeyCut:
 		return true
 	}
 	return false

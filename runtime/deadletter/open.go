@@ -24,6 +24,8 @@ type Letter struct {
 	// CutBytes is the length of the value that was left out because the topic does not take
 	// it; -1: the record is whole.
 	CutBytes int
+	// KeyCut: the key was left out, too.
+	KeyCut bool
 	// Record is the record as it was, except for its offset; if it was cut it has neither value nor headers.
 	Record engine.Record
 }
@@ -58,6 +60,7 @@ func Open(r engine.Record) (*Letter, error) {
 			return nil, fmt.Errorf("%w: its header %s is %q", ErrNoLetter, HeaderCut, cut)
 		}
 	}
+	_, l.KeyCut = ours[HeaderKeyCut]
 	return l, nil
 }
 

@@ -34,6 +34,19 @@ func TestOpenUndoesEnvelope(t *testing.T) {
 	if err != nil || l.CutBytes != 1 || l.Record.Value != nil || string(l.Record.Key) != "k" || l.Offset != 42 {
 		t.Errorf("cut: %+v, %v", l, err)
 	}
+	failure.Reason = strings.Repeat("r", 4000)
+	stub := source.Stub(from, record, failure)
+	l, err = deadletter.Open(stub)
+	if err != nil || l.CutBytes != 1 || !l.KeyCut || l.Record.Key != nil || l.Record.Value != nil || len(l.Record.Headers) != 0 || l.Offset != 42 {
+		t.Errorf("stub: %+v, %v", l, err)
+	}
+	bytes := 0
+	for _, h := range stub.Headers {
+		bytes += len(h.Name) + len(h.Value)
+	}
+	if bytes > 512 {
+		t.Errorf("a stub has %d bytes of headers", bytes)
+	}
 }
 
 func TestWhatIsSentAgainSaysSoOnce(t *testing.T) {

@@ -16,13 +16,17 @@ type Failure struct {
 	Offset    int64
 	Kind      string // of package deadletter
 	Reason    string
-	limit     *tooMany // nil: the policy is stop
+	limit     *tooMany // nil: the policy is stop, or letter says why
+	letter    error    // why the dead letter topic takes nothing of the record
 }
 
 // Error implements error: what happened, and how to go on.
 func (f *Failure) Error() string {
 	record := f.where()
 	switch l := f.limit; {
+	case f.letter != nil:
+		return fmt.Sprintf("the record at %s failed, and its dead letter cannot be written: %v: mend the settings of that topic (`millstream topic describe` shows them), or choose another --on-error, and resume",
+			record, f.letter)
 	case l == nil:
 		return fmt.Sprintf("the record at %s failed, and the error policy is %s: mend the record's source or the module and resume, or move the group's offset",
 			record, deploy.OnErrorStop)
@@ -62,14 +66,47 @@ func (p *judge) apply(i int, f deadletter.Failure) error {
 		p.transaction.tally.skipped++
 		return nil
 	}
-	letter := p.release.Source.Envelope(p.tp, p.fetch.Record(i), f)
-	if err := p.post(letter); err != nil {
-		if errors.Is(err, engine.ErrTooLarge) {
-			return &refusal{offset: letter.Offset, verdict: verdict{failure: f, cut: true}}
-		}
+	return p.bury(i, verdict{failure: f})
+}
+
+// size is how much of a record its dead letter has.
+type size int
+
+const (
+	whole size = iota
+	cut        // without its value and own headers
+	stub       // without its key, too
+	none       // its topic takes nothing of it
+)
+
+// bury adds the dead letter of record i, as large as the verdict says, to the batch. If its topic does not take it, the
+// record is set aside for a smaller one.
+func (p *judge) bury(i int, v verdict) error {
+	r := p.fetch.Record(i)
+	var letter engine.Record
+	switch v.letter {
+	case whole:
+		letter = p.release.Source.Envelope(p.tp, r, v.failure)
+	case cut:
+		letter = p.release.Source.Cut(p.tp, r, v.failure)
+	case stub:
+		letter = p.release.Source.Stub(p.tp, r, v.failure)
+	case none:
+		failure := p.failureOf(i, v.failure)
+		failure.letter = v.refused
+		return failure
+	}
+	err := p.post(letter)
+	switch {
+	case errors.Is(err, engine.ErrTooLarge):
+		v.letter++
+	case errors.Is(err, engine.ErrInvalidRecord):
+		v.letter = none
+	default:
 		return err
 	}
-	return nil
+	v.refused = err
+	return &refusal{offset: r.Offset, verdict: v}
 }
 
 // post adds a dead letter to the batch; a topic that was deleted is made again.
@@ -104,7 +141,8 @@ func EnsureDeadLetters(ctx context.Context, e engine.Engine, topic string, parti
 // verdict is why the log does not take what a record leads to.
 type verdict struct {
 	failure deadletter.Failure
-	cut     bool // what was refused was the dead letter of the record
+	letter  size  // of the dead letter
+	refused error // why a larger one was; nil: it was an output
 }
 
 // refusal says that the log does not take an output or the dead letter of
@@ -159,7 +197,7 @@ func (p *judge) nextAside(first, end int) int {
 // spoils only what comes after it.
 func (p *partition) dispose(first int, offset int64) (next int, err error) {
 	v := p.aside[offset]
-	if !v.cut {
+	if v.letter == whole {
 		if stop := p.stops(first, outcomes{1, 1}, v.failure); stop != nil {
 			p.transaction.tally.count(v.failure.Kind)
 			return first, p.conclude(first, stop)
@@ -167,10 +205,10 @@ func (p *partition) dispose(first int, offset int64) (next int, err error) {
 		err = p.apply(first, v.failure)
 	} else {
 		p.transaction.tally.count(v.failure.Kind)
-		err = p.post(p.release.Source.Cut(p.tp, p.fetch.Record(first), v.failure))
+		err = p.bury(first, v)
 	}
 	if err != nil {
-		return first, err
+		return first, p.conclude(first, err)
 	}
 	p.transaction.tally.recordsIn++
 	p.saw(1, 1)
