@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/admin"
 	"github.com/millstream-io/millstream/runtime/deploy"
-	"github.com/millstream-io/millstream/runtime/module/wasmtest"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -52,9 +50,12 @@ func fleetStreams() []stream {
 	return []stream{
 		{"same", anyMark, all}, {"fan.a", 1, all}, {"fan.b", 2, all}, {"fan.a", 3, all},
 		{"chain.1", 4, all}, {"chain.2", 5, all}, {"chain.3", 6, all},
-		{"picky", 7, passed}, {deploy.DeadLetterTopic("picky"), 0, poisoned},
+		{"picky", 7, passed}, poisonStream(),
 	}
 }
+
+// poisonStream is the dead letters of a fleet.
+func poisonStream() stream { return stream{deploy.DeadLetterTopic("picky"), 0, poisoned} }
 
 // createFleetTopics makes the topics that a fleet reads and writes, of small segments: what begins and
 // ends with a segment happens often then.
@@ -91,35 +92,6 @@ func deployFleet(t *testing.T, adminURL, delivery string) {
 		}
 	}
 }
-
-// upgrade makes a new version of the deployment that marks its output otherwise, or goes back to the version
-// before, or tries a module that does not start, which has to be refused. It reports whether there is another
-// version now. The process behind the API may die meanwhile: what is refused or cut off must do no harm.
-func (m member) upgrade(ctx context.Context, adminURL string, random *rand.Rand) (bool, error) {
-	c, err := admin.NewClient(adminURL, nil)
-	if err != nil {
-		return false, err
-	}
-	switch random.IntN(4) {
-	case 0:
-		_, err = c.Rollback(ctx, m.name, admin.RollbackRequest{})
-	case 1:
-		m.module = wasmtest.Guest{Setup: wasmtest.Code{}.Op(wasmtest.Unreachable)}.Bytes()
-		if err = m.deploy(ctx, adminURL, deploy.DeliveryExactlyOnce); err == nil {
-			return false, errors.New("a module that traps in its setup was deployed")
-		}
-	default:
-		m.module = copier(emission{0, firstUpgrade + random.Int32N(256-firstUpgrade)})
-		err = m.deploy(ctx, adminURL, deploy.DeliveryExactlyOnce)
-	}
-	if _, answered := errors.AsType[*admin.Problem](err); answered || errors.Is(err, admin.ErrUnreachable) || ctx.Err() != nil {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// firstUpgrade is the lowest mark of upgrades.
-const firstUpgrade = 100
 
 func (m member) deploy(ctx context.Context, adminURL, delivery string) error {
 	c, err := admin.NewClient(adminURL, nil)

@@ -152,13 +152,14 @@ type sink struct {
 	mu         sync.Mutex
 	next       map[stream]map[string]uint64 // by key
 	marks      map[byte]int64
+	taken      map[stream]int64
 	violations []string
 	count      int // of violations
 }
 
 func newSink(brokers string, streams []stream, partitions int32) (*sink, error) {
 	consume := map[string]map[int32]kgo.Offset{}
-	s := &sink{streams: streams, next: map[stream]map[string]uint64{}, marks: map[byte]int64{}}
+	s := &sink{streams: streams, next: map[stream]map[string]uint64{}, marks: map[byte]int64{}, taken: map[stream]int64{}}
 	for _, st := range streams {
 		s.next[st] = map[string]uint64{}
 		consume[st.topic] = map[int32]kgo.Offset{}
@@ -209,6 +210,7 @@ func (s *sink) take(r *kgo.Record) {
 	want := s.streams[i].part.from(next[string(r.Key)])
 	next[string(r.Key)] = max(next[string(r.Key)], sequence+1)
 	s.marks[mark]++
+	s.taken[s.streams[i]]++
 	s.mu.Unlock()
 	switch {
 	case sequence < want:

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,10 +34,12 @@ type outcome struct {
 	cases      []string
 	missing    error
 	marks      map[byte]int64
+	letters    int64 // dead
 }
 
 func (o *outcome) String() string {
-	s := fmt.Sprintf("%d records sent in %.1f s, the last output %.1f s after the last disturbance; %d violations", o.sent, o.took.Seconds(), o.settled.Seconds(), o.violations)
+	s := fmt.Sprintf("%d records sent in %.1f s, %d of them dead letters, %d versions made output, the last %.1f s after the last disturbance; %d violations",
+		o.sent, o.took.Seconds(), o.letters, o.versions(), o.settled.Seconds(), o.violations)
 	for _, c := range o.cases {
 		s += "\n  " + c
 	}
@@ -57,6 +57,17 @@ func (o *outcome) versions() (n int) {
 		}
 	}
 	return n
+}
+
+// check fails a test in which anything was not as it should, or too little happened to tell.
+func (o *outcome) check(t *testing.T) {
+	t.Helper()
+	if o.violations > 0 || o.missing != nil {
+		t.Error("nothing may be lost, twice, out of order or torn")
+	}
+	if o.letters == 0 {
+		t.Error("no poisoned record has become a dead letter")
+	}
 }
 
 // settleTime bounds how long after the last disturbance everything has to have come.
@@ -113,6 +124,7 @@ func (v *verification) run() (*outcome, error) {
 		o.violations += n
 		o.cases = append(o.cases, cases...)
 	}
+	o.letters = live.taken[poisonStream()]
 	if o.missing == nil {
 		o.missing = again.missing(src.next, src.keys)
 	}
@@ -171,10 +183,9 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	s := startServer(t, p)
 	createFleetTopics(t, p.address(), 64<<10)
 	deployFleet(t, s.admin, deploy.DeliveryExactlyOnce)
-	var freezes, cuts, upgrades, restarts int
-	var upgraded atomic.Int64
-	var upgrading sync.WaitGroup
-	defer upgrading.Wait()
+	var freezes, cuts, restarts int
+	u := &upgrades{t: t, member: fleet()[0]}
+	defer u.running.Wait()
 	v := &verification{
 		t: t, seed: seed, brokers: p.address(), times: kills + kills/9, restLow: 5 * time.Millisecond, restHigh: 400 * time.Millisecond,
 		disturb: func(ctx context.Context, random *rand.Rand) error {
@@ -188,22 +199,9 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 				cuts++
 				p.cut(random.Float64())
 			case 3, 4: // in mid-stream, and the kill comes into the middle of it
-				upgrades++
-				upgrading.Wait()
-				own := rand.New(rand.NewPCG(random.Uint64(), 0))
-				ctx, cancel := context.WithTimeout(ctx, between(random, 100*time.Millisecond, 5*time.Second))
-				upgrading.Go(func() {
-					defer cancel()
-					done, err := fleet()[0].upgrade(ctx, s.admin, own)
-					if err != nil {
-						t.Error(err)
-					}
-					if done {
-						upgraded.Add(1)
-					}
-				})
+				u.begin(ctx, s.admin, random, between(random, 100*time.Millisecond, 5*time.Second))
 				if random.IntN(2) == 0 {
-					upgrading.Wait()
+					u.running.Wait()
 				}
 				<-time.After(between(random, 0, 300*time.Millisecond))
 			}
@@ -218,9 +216,6 @@ func verifyEmbedded(t *testing.T, seed uint64, kills int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d kills, %d restarts, %d pauses, %d cuts, %d upgrades and rollbacks, of which %d were acknowledged (%d versions have made output); %s",
-		s.kills, restarts, freezes, cuts, upgrades, upgraded.Load(), o.versions(), o)
-	if o.violations > 0 || o.missing != nil {
-		t.Error("nothing may be lost, twice, out of order or torn")
-	}
+	t.Logf("%d kills, %d restarts, %d pauses, %d cuts, %s; %s", s.kills, restarts, freezes, cuts, u, o)
+	o.check(t)
 }
