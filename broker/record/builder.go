@@ -60,7 +60,9 @@ func (w *Builder) Append(timestamp int64, key, value, encodedHeaders []byte, hea
 	}
 	h.MaxTimestamp = max(h.MaxTimestamp, timestamp)
 	h.LastOffsetDelta++
-	w.add(timestamp-h.BaseTimestamp, int64(h.LastOffsetDelta), key, value, encodedHeaders, headerCount)
+	if headerCount != 0 || !w.addShort(timestamp-h.BaseTimestamp, int64(h.LastOffsetDelta), key, value) {
+		w.add(timestamp-h.BaseTimestamp, int64(h.LastOffsetDelta), key, value, encodedHeaders, headerCount)
+	}
 }
 
 // AppendAt adds r at its own offset after ResetFrom. Offsets must grow.
@@ -74,6 +76,53 @@ func (w *Builder) AppendAt(r *Record) {
 	}
 	w.add(r.Timestamp-h.BaseTimestamp, r.Offset-h.BaseOffset, r.Key, r.Value, r.Headers, r.HeaderCount)
 }
+
+// addShort adds a record without headers, whose numbers all take one or two bytes, as nearly all do, in half the
+// time of add. To any other, in a batch that is to be compressed, and where there is no room it says false and has changed nothing.
+func (w *Builder) addShort(timestampDelta, offsetDelta int64, key, value []byte) bool {
+	timestamp, delta := uint(zigzag(timestampDelta)), uint(zigzag(offsetDelta))
+	start, fields := len(w.dst), len(key)+len(value)
+	if timestamp|delta >= shortLimit || fields > maxShortFields || cap(w.dst)-start < maxShortBytes+fields || w.head.Codec() != None {
+		return false
+	}
+	sizeBytes := 2
+	if fields < 64 {
+		if sizeBytes = 1; fields+maxShortBytes >= 64 {
+			return false // or two: add finds out
+		}
+	}
+	b := w.dst[start : start+maxShortBytes+fields]
+	b[sizeBytes] = 0 // attributes
+	at := putShort(b, sizeBytes+1, timestamp)
+	at = putShort(b, at, delta)
+	if key == nil {
+		b[at] = 1
+		at++
+	} else {
+		at = putShort(b, at, uint(len(key))<<1)
+		at += copy(b[at:], key)
+	}
+	if value == nil {
+		b[at] = 1
+		at++
+	} else {
+		at = putShort(b, at, uint(len(value))<<1)
+		at += copy(b[at:], value)
+	}
+	b[at] = 0 // headers
+	at++
+	putShort(b, 0, uint(at-sizeBytes)<<1)
+	w.dst = w.dst[:start+at]
+	w.head.Count++
+	return true
+}
+
+const (
+	// maxShortBytes is the most that addShort writes beside key and value: five numbers, attributes, header count.
+	maxShortBytes = 5*2 + 2
+	// maxShortFields is how long key and value may be together, so that all lengths take two bytes at most.
+	maxShortFields = shortLimit/2 - 1 - maxShortBytes
+)
 
 func (w *Builder) add(timestampDelta, offsetDelta int64, key, value, headers []byte, headerCount int) {
 	w.head.Count++

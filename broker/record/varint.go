@@ -21,6 +21,17 @@ func short(b []byte, at int) (uint, int) {
 
 const shortLimit = 1 << 14
 
+// putShort encodes u, which is zig-zagged and below shortLimit, at b[at] and returns the position behind it.
+func putShort(b []byte, at int, u uint) int {
+	if u < 0x80 {
+		b[at] = byte(u)
+		return at + 1
+	}
+	b[at+1] = byte(u >> 7)
+	b[at] = byte(u) | 0x80
+	return at + 2
+}
+
 // varlong decodes a zig-zag varint of at most 64 bits.
 func varlong(b []byte) (int64, int) {
 	var u uint64

@@ -66,6 +66,7 @@ type outputPartition struct {
 	builder   record.Builder
 	buffer    []byte
 	building  bool // the builder holds the buffer
+	room      int  // in the batch being built, for records as large as they may be with recordOverheadBytes
 	buffered  int  // about how many bytes it has
 	dirty     bool
 
@@ -140,7 +141,17 @@ func (o *outputs) add(ctx context.Context, r *abi.Output) error {
 		}
 	}
 	o.headers = o.headers[:0]
-	for rest, left := r.Headers, r.HeaderCount; left > 0; left-- {
+	if r.HeaderCount > 0 {
+		if err := o.encodeHeaders(r); err != nil {
+			return err
+		}
+	}
+	return o.put(ctx, t, r)
+}
+
+func (o *outputs) encodeHeaders(r *abi.Output) error {
+	rest := r.Headers
+	for range r.HeaderCount {
 		name, value, tail, ok := abi.NextHeader(rest)
 		if !ok {
 			return fmt.Errorf("headers of an output of record %d are not in the flat form", r.Input)
@@ -148,7 +159,7 @@ func (o *outputs) add(ctx context.Context, r *abi.Output) error {
 		o.headers = record.AppendHeader(o.headers, name, value)
 		rest = tail
 	}
-	return o.put(ctx, t, r.Input, r.Timestamp, r.Key, r.Value, r.HeaderCount)
+	return nil
 }
 
 // addTo encodes one record for a topic by name.
@@ -160,7 +171,7 @@ func (o *outputs) addTo(ctx context.Context, name string, r *engine.Record) erro
 		}
 	}
 	o.headers = appendHeaders(o.headers[:0], r.Headers)
-	return o.put(ctx, t, -1, r.Timestamp, r.Key, r.Value, len(r.Headers))
+	return o.put(ctx, t, &abi.Output{Input: -1, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value, HeaderCount: len(r.Headers)})
 }
 
 func appendHeaders(dst []byte, headers []engine.Header) []byte {
@@ -171,31 +182,48 @@ func appendHeaders(dst []byte, headers []engine.Header) []byte {
 }
 
 // put adds a record, whose headers are in o.headers, to the batch of its partition.
-func (o *outputs) put(ctx context.Context, t *outputTopic, input int, timestamp int64, key, value []byte, headerCount int) error {
-	bytes := recordOverheadBytes + len(key) + len(value) + len(o.headers)
-	if record.HeaderBytes+bytes > t.maxMessageBytes {
-		return &engine.OutputError{Input: input, Topic: t.name, Err: engine.ErrTooLarge, Detail: fmt.Sprintf(
-			"key, value and headers have %d bytes, max.message.bytes is %d", bytes-recordOverheadBytes, t.maxMessageBytes)}
-	}
-	if t.compact && key == nil {
-		return &engine.OutputError{Input: input, Topic: t.name, Err: engine.ErrInvalidRecord,
+func (o *outputs) put(ctx context.Context, t *outputTopic, r *abi.Output) error {
+	p := t.unkeyed
+	if r.Key != nil {
+		p = t.keyed(r.Key)
+	} else if t.compact {
+		return &engine.OutputError{Input: r.Input, Topic: t.name, Err: engine.ErrInvalidRecord,
 			Detail: "the record has no key and the topic is compacted"}
 	}
-	p := t.unkeyed
-	if key != nil {
-		p = t.partitions[batch.PartitionOf(key, len(t.partitions))]
+	bytes := recordOverheadBytes + len(r.Key) + len(r.Value) + len(o.headers)
+	if bytes > p.room || o.buffered > aheadOfAll*o.ahead {
+		if record.HeaderBytes+bytes > t.maxMessageBytes {
+			return &engine.OutputError{Input: r.Input, Topic: t.name, Err: engine.ErrTooLarge, Detail: fmt.Sprintf(
+				"key, value and headers have %d bytes, max.message.bytes is %d", bytes-recordOverheadBytes, t.maxMessageBytes)}
+		}
+		if err := o.makeRoom(ctx, p, bytes, min(o.ahead, t.maxMessageBytes)); err != nil {
+			return err
+		}
 	}
-	return o.build(ctx, t, p, timestamp, key, value, headerCount, bytes)
+	p.builder.Append(r.Timestamp, r.Key, r.Value, o.headers, r.HeaderCount)
+	p.room -= bytes
+	p.buffered += bytes
+	o.buffered += bytes
+	return nil
 }
 
-// build adds a record of at most so many bytes to the batch of a partition.
-func (o *outputs) build(ctx context.Context, t *outputTopic, p *outputPartition, timestamp int64, key, value []byte, headerCount, bytes int) error {
+// keyed is the partition of a key.
+func (t *outputTopic) keyed(key []byte) *outputPartition {
+	if len(t.partitions) == 1 {
+		return t.partitions[0]
+	}
+	return t.partitions[batch.PartitionOf(key, len(t.partitions))]
+}
+
+// makeRoom gets a partition a batch of at most limit bytes in which there is room for a
+// record of so many bytes, or one that is larger alone.
+func (o *outputs) makeRoom(ctx context.Context, p *outputPartition, bytes, limit int) error {
 	if o.buffered > aheadOfAll*o.ahead {
 		if err := o.write(ctx); err != nil {
 			return err
 		}
 	}
-	if p.building && p.builder.SizeBytes()+bytes > min(o.ahead, t.maxMessageBytes) {
+	if p.building && p.builder.SizeBytes()+bytes > limit {
 		p.finish()
 		if len(p.buffer)+bytes > o.ahead {
 			if err := o.writeAhead(ctx, p); err != nil {
@@ -214,9 +242,7 @@ func (o *outputs) build(ctx context.Context, t *outputTopic, p *outputPartition,
 			p.sign(o.txn.writer.Producer())
 		}
 	}
-	p.builder.Append(timestamp, key, value, o.headers, headerCount)
-	p.buffered += bytes
-	o.buffered += bytes
+	p.room = limit - p.builder.SizeBytes()
 	return nil
 }
 
@@ -232,7 +258,7 @@ func (p *outputPartition) finish() {
 	if p.building {
 		p.sequence = (p.sequence + int32(p.builder.Count())) & (1<<31 - 1)
 		p.buffer = p.builder.Finish()
-		p.building = false
+		p.building, p.room = false, 0
 	}
 }
 
