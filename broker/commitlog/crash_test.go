@@ -351,6 +351,24 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFullDiskKeepsNothingRefused: of two batches in one write the disk takes the first. It was refused with the other,
+// and is not there after a crash either.
+func TestFullDiskKeepsNothingRefused(t *testing.T) {
+	mem := vfs.NewMem()
+	l := open(t, mem, Config{})
+	mustAppend(t, l, batch(1, "a"))
+	mem.SetCapacity(capacityFor(mem, l, 5000))
+	two := append(batch(2, "b"), batch(3, strings.Repeat("z", 10_000))...)
+	if _, err := l.Append(two, 0); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Fatalf("append to a full disk: %v", err)
+	}
+	if free, _ := mem.FreeBytes(l.Dir()); free != 5000 {
+		t.Errorf("%d bytes are free, 5000 were: the part that was written is still there", free)
+	}
+	l.shut() // as a process does that is killed
+	expectEntries(t, open(t, mem, Config{}), "0=a")
+}
+
 // capacityFor returns the capacity that leaves free bytes.
 func capacityFor(mem *vfs.Mem, l *Log, free int64) int64 {
 	mem.SetCapacity(1 << 30)

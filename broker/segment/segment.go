@@ -224,12 +224,14 @@ func (s *Segment) AppendAsIs(batches []byte) error {
 }
 
 func (s *Segment) write(batches []byte, at, next int64) error {
-	if n, err := s.log.WriteAt(batches, at); err != nil {
+	if _, err := s.log.WriteAt(batches, at); err != nil {
 		err = fmt.Errorf("append to %s: %w", s.Path(), err)
-		if n > 0 {
-			if cut := s.log.Truncate(at); cut != nil {
-				err = fmt.Errorf("%w: %w; cutting off its first %d bytes: %w", ErrUncertain, err, n, cut)
-			}
+		if errors.Is(err, vfs.ErrNotOpened) { // and so not written
+			return err
+		}
+		// Whole batches may have been written, which a restart would take for appended ones; n does not tell (vfs.File).
+		if cut := s.log.Truncate(at); cut != nil {
+			err = fmt.Errorf("%w: %w; cutting off what was written of it: %w", ErrUncertain, err, cut)
 		}
 		return err
 	}

@@ -178,8 +178,8 @@ func (f *faultFile) WriteAt(b []byte, off int64) (int, error) {
 	}
 	var short ShortWrite
 	if errors.As(err, &short) {
-		n, _ := f.File.WriteAt(b[:min(max(short.Bytes, 0), len(b))], off)
-		return n, err
+		_, _ = f.File.WriteAt(b[:min(max(short.Bytes, 0), len(b))], off)
+		return 0, err // as os.File does
 	}
 	if err == nil {
 		return len(b), nil

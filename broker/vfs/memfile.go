@@ -71,7 +71,10 @@ func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 		f.fs.used += int64(len(f.node.data) - before)
 		f.node.writes = append(f.node.writes, w)
 	}
-	return n, err
+	if err != nil {
+		return 0, err // as os.File does
+	}
+	return n, nil
 }
 
 func (f *memFile) Sync() error {

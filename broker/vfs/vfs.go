@@ -46,7 +46,8 @@ type FS interface {
 	FreeBytes(path string) (int64, error)
 }
 
-// File is an open file. ReadAt and WriteAt are safe for concurrent use.
+// File is an open file. ReadAt and WriteAt are safe for concurrent use. After an error of WriteAt a part may have been
+// written, more than it says: os.File forgets what it wrote before the error.
 type File interface {
 	io.ReaderAt
 	io.WriterAt

@@ -243,9 +243,11 @@ func TestMemCapacity(t *testing.T) {
 	m := NewMem()
 	m.SetCapacity(10)
 	f := put(t, m, "/f", "12345678")
-	n, err := f.WriteAt([]byte("abcd"), 8)
-	if n != 2 || !errors.Is(err, ErrNoSpace) {
-		t.Fatalf("%d %v, want a short write", n, err)
+	if n, err := f.WriteAt([]byte("abcd"), 8); n != 0 || !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("%d %v, want a write that fails", n, err)
+	}
+	if size, err := f.Size(); size != 10 || err != nil {
+		t.Fatalf("%d bytes, %v: want a part of the write to be there", size, err)
 	}
 	if _, err := f.WriteAt([]byte("ABCD"), 0); err != nil {
 		t.Fatalf("overwriting needs no space: %v", err)
@@ -275,7 +277,7 @@ func TestFault(t *testing.T) {
 		t.Fatalf("only the second one fails: %v", err)
 	}
 	f.Decide = func(op Op) error { return ShortWrite{Bytes: 2, Err: ErrNoSpace} }
-	if n, err := file.WriteAt([]byte("ABC"), 0); n != 2 || !errors.Is(err, ErrNoSpace) {
+	if n, err := file.WriteAt([]byte("ABC"), 0); n != 0 || !errors.Is(err, ErrNoSpace) {
 		t.Fatalf("%d %v", n, err)
 	}
 	f.Decide = func(op Op) error { return Ignore }
