@@ -1,48 +1,35 @@
 package verify
 
 import (
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/module/wasmtest"
 	"github.com/millstream-io/millstream/runtime/verify/history"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // copyTopic gets, by a deployment, a copy of all records of a history. It has
 // one partition, so that it is known where each record has to go.
-const (
-	copyTopic = "gamma"
-	copyKey   = copyTopic + "/0"
-)
+func (r *run) copyTopic() string { return r.prefix + "gamma" }
+
+func (r *run) copyKey() string { return keyOf(r.copyTopic(), 0) }
 
 // copyProcess is the first number of the processes that stand for the deployment.
 const copyProcess = 1_000_000
 
-func (r *run) copies() bool { return slices.Contains(r.topics, copyTopic) }
+func (r *run) copies() bool { return slices.Contains(r.topics, r.copyTopic()) }
 
 // deployCopy deploys the copy, whose output the clients consume as well.
 func (r *run) deployCopy(adminURL string) {
 	r.t.Helper()
-	client, err := kgo.NewClient(r.options(&gate{})...)
-	if err != nil {
-		r.t.Fatal(err)
+	topic := r.copyTopic()
+	r.create(1, topic)
+	for _, input := range r.topics {
+		m := member{"copy." + input, input, []deploy.Output{{Name: "out", Topic: topic}}, wasmtest.Guest{}.Bytes()}
+		m.deployNew(r.t, adminURL, deploy.DeliveryExactlyOnce)
 	}
-	defer client.Close()
-	made, err := kadm.NewClient(client).CreateTopics(r.t.Context(), 1, -1, smallSegments(16<<10), copyTopic)
-	if err = errors.Join(err, made.Error()); err != nil {
-		r.t.Fatal(err)
-	}
-	for _, topic := range r.topics {
-		m := member{"copy." + topic, topic, []deploy.Output{{Name: "out", Topic: copyTopic}}, wasmtest.Guest{}.Bytes()}
-		if err := m.deploy(r.t.Context(), adminURL, deploy.DeliveryExactlyOnce); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	r.topics, r.keys = append(r.topics, copyTopic), append(r.keys, copyKey)
+	r.topics, r.keys = append(r.topics, topic), append(r.keys, r.copyKey())
 }
 
 // derive returns what the deployment has to have done, as operations: a process
@@ -73,7 +60,7 @@ func (r *run) derive() []history.Op {
 			sent := history.Record{Offset: history.Unknown, Value: values[key][offset]}
 			out = append(out, history.Op{
 				Process: copyProcess + i, Kind: history.Send, Outcome: history.OK,
-				Steps:   []history.Step{{Key: copyKey, Sent: sent}},
+				Steps:   []history.Step{{Key: r.copyKey(), Sent: sent}},
 				Invoked: 0, Completed: r.now() + time.Duration(n), // when is not known, but in which order
 			})
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -87,10 +88,20 @@ func notMade(made kadm.CreateTopicResponses) error {
 func deployFleet(t *testing.T, adminURL, delivery string) {
 	t.Helper()
 	for _, m := range fleet() {
-		if err := m.deploy(t.Context(), adminURL, delivery); err != nil {
+		m.deployNew(t, adminURL, delivery)
+	}
+}
+
+// deployNew deploys a member in peace. That its topics are new may not be known to all of a cluster yet.
+func (m member) deployNew(t *testing.T, adminURL, delivery string) {
+	t.Helper()
+	within(t, 30*time.Second, "deploying "+m.name, func() error {
+		err := m.deploy(t.Context(), adminURL, delivery)
+		if p, ok := errors.AsType[*admin.Problem](err); err != nil && (!ok || p.Status != http.StatusConflict) {
 			t.Fatalf("deploying %s: %v", m.name, err)
 		}
-	}
+		return err
+	})
 }
 
 func (m member) deploy(ctx context.Context, adminURL, delivery string) error {

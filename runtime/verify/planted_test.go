@@ -185,15 +185,15 @@ func TestPlantedBugs(t *testing.T) {
 			if b.codec != nil {
 				b.codec.proxy = p
 			}
-			s := startServer(t, p)
-			r := newRun(t, seed+uint64(i), p.address())
+			startServer(t, p)
+			r := newRun(t, seed+uint64(i), p.address(), "")
 			r.plant = b.plant
 			r.createTopics()
 			var found []history.Name
 			var result *history.Result
 			for range 8 { // more work, if there was too little for it to show
 				p.weather.Store(&b.weather)
-				r.under(nemesis{}, s, p, 3*time.Second)
+				r.under(nil, 3*time.Second)
 				p.weather.Store(calm)
 				if err := r.finish(10 * time.Second); err != nil {
 					t.Logf("final polls: %v", err) // some bugs hide the end of a log

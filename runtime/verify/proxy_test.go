@@ -20,7 +20,8 @@ type proxy struct {
 	listener net.Listener
 	target   atomic.Pointer[string] // where the broker listens
 	weather  atomic.Pointer[weather]
-	bug      bug // may be nil
+	bug      bug           // may be nil
+	patience time.Duration // with a broker that does not listen
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -79,7 +80,7 @@ func newProxy(t *testing.T, seed uint64, b bug) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, bug: b, random: random(seed, 1<<20), links: map[*link]bool{}}
+	p := &proxy{listener: l, bug: b, patience: 5 * time.Second, random: random(seed, 1<<20), links: map[*link]bool{}}
 	p.weather.Store(calm)
 	p.all.Go(p.accept)
 	t.Cleanup(func() {
@@ -132,10 +133,10 @@ func (p *proxy) carry(client net.Conn) {
 	p.mu.Unlock()
 }
 
-// dial connects to the broker, and waits for one that is being restarted: a
+// dial connects to the broker, and has patience with one that is being restarted: a
 // connection that ends as soon as it is made looks to clients as if TLS were missing.
 func (p *proxy) dial(target string) (net.Conn, error) {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(p.patience)
 	for {
 		c, err := net.DialTimeout("tcp", target, time.Second)
 		if err == nil || time.Now().After(deadline) {

@@ -7,10 +7,12 @@
 // when their connection is long gone, and has the recorded history checked by
 // the package history. TestVerify sends known sequences through deployments and
 // compares what comes out. Planted bugs, in the proxy or by a deployment that
-// promises less, show that both would notice.
+// promises less, show that both would notice. TestVerifyKafka does both with
+// workers over a cluster of Apache Kafka, of which one node at a time is killed
+// or paused as well.
 //
 // The binary comes from MILLSTREAM_SUITES_BINARY; without it the tests are
-// skipped. `make histories` and `make verify` run them briefly; -verify.duration
+// skipped. `make histories verify verify-kafka` runs them briefly; -verify.duration
 // and -verify.kills make them long. Every run prints its seed, and -verify.seed
 // runs its choices again (their times depend on the machine).
 package verify
@@ -31,7 +33,7 @@ const (
 
 var (
 	flagSeed     = flag.Uint64("verify.seed", 0, "seed of all choices; 0: a new one")
-	flagDuration = flag.Duration("verify.duration", 15*time.Second, "how long each history is recorded")
+	flagDuration = flag.Duration("verify.duration", 15*time.Second, "how long each history is recorded; over a cluster, which recovers more slowly, twice as long")
 	flagKills    = flag.Int("verify.kills", 20, "how often TestVerifyEmbedded kills; the others do less often, as they recover more slowly")
 )
 

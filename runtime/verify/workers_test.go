@@ -6,12 +6,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/millstream-io/millstream/broker"
-	"github.com/millstream-io/millstream/broker/suites/kafkacluster"
 	"github.com/millstream-io/millstream/runtime/deploy"
 )
 
@@ -58,8 +56,12 @@ func TestVerifyWorkers(t *testing.T) {
 			p := newProxy(t, seed+uint64(i), nil)
 			serveBroker(t, p)
 			p.weather.Store(&weather{delay: 0.002, delayMost: 100 * time.Millisecond, strand: 0.001, strandMost: 2 * time.Second, mute: 0.001})
+			var workers []*daemon
+			for range 2 {
+				workers = append(workers, startWorker(t, p.address(), "--session-timeout", workerSession.String()))
+			}
 			cuts := 0
-			verifyWorkers(t, &verification{
+			verifyWorkers(t, workers, &verification{
 				t: t, seed: seed + uint64(i), brokers: p.address(), times: max(5, *flagKills/4/servers),
 				restLow: 50 * time.Millisecond, restHigh: 2 * workerSession,
 				disturb: func(_ context.Context, random *rand.Rand) error {
@@ -75,43 +77,14 @@ func TestVerifyWorkers(t *testing.T) {
 	}
 }
 
-// TestVerifyKafka is the same over three nodes of Apache Kafka, of which one at a time is killed as well.
-func TestVerifyKafka(t *testing.T) {
-	binaryPath(t)
-	seed := seed(t)
-	c := kafkacluster.Start(t)
-	kills := 0
-	verifyWorkers(t, &verification{
-		t: t, seed: seed, brokers: strings.Join(c.Brokers(), ","), times: *flagKills, restLow: 500 * time.Millisecond, restHigh: kafkaSession,
-		disturb: func(_ context.Context, random *rand.Rand) error {
-			if random.IntN(3) > 0 {
-				return nil
-			}
-			kills++
-			n := 1 + random.IntN(kafkacluster.Nodes)
-			c.Kill(n)
-			<-time.After(between(random, 0, 2*time.Second))
-			return c.Restart(n)
-		},
-	}, kafkaSession)
-	t.Logf("%d kills of a node", kills)
-}
-
-// kafkaSession is the shortest that Apache Kafka allows by default.
-const kafkaSession = 6 * time.Second
-
 // verifyWorkers runs a verification over two workers, of which each disturbance kills or pauses one besides.
-func verifyWorkers(t *testing.T, v *verification, session time.Duration) {
+func verifyWorkers(t *testing.T, workers []*daemon, v *verification, session time.Duration) {
 	t.Helper()
-	var workers []*daemon
-	for range 2 {
-		workers = append(workers, startWorker(t, v.brokers, "--session-timeout", session.String()))
-	}
 	createFleetTopics(t, v.brokers, 1<<20) // no fewer in Apache Kafka
 	deployFleet(t, workers[0].admin, deploy.DeliveryExactlyOnce)
 	u := &upgrades{t: t, member: fleet()[0]}
 	defer u.running.Wait()
-	n, freezes, also := 0, 0, v.disturb
+	n, kills, freezes, also := 0, 0, 0, v.disturb
 	v.disturb = func(ctx context.Context, random *rand.Rand) error {
 		i := random.IntN(len(workers))
 		w, other := workers[i], workers[1-i]
@@ -136,7 +109,10 @@ func verifyWorkers(t *testing.T, v *verification, session time.Duration) {
 			if err := w.freeze(ctx, between(random, 0, 2*session)); err != nil {
 				return err
 			}
-		} else if err := w.crash(between(random, 0, 100*time.Millisecond)); err != nil {
+			return also(ctx, random)
+		}
+		kills++
+		if err := w.crash(between(random, 0, 100*time.Millisecond)); err != nil {
 			return err
 		}
 		return also(ctx, random)
@@ -145,7 +121,7 @@ func verifyWorkers(t *testing.T, v *verification, session time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d kills, %d pauses, %s; %s", workers[0].kills+workers[1].kills, freezes, u, o)
+	t.Logf("%d kills, %d pauses, %s; %s", kills, freezes, u, o)
 	o.check(t)
 	if o.versions() == 0 {
 		t.Error("no version after the first has made output")

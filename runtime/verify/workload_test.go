@@ -30,9 +30,12 @@ type run struct {
 	t       *testing.T
 	seed    uint64
 	brokers string
-	topics  []string // consumed
-	keys    []string // consumed
-	targets []string // keys that clients send to
+	prefix  string                   // of all names, where several runs share a cluster
+	route   func(host string) string // where clients connect instead; nil for nowhere else
+	segment int                      // bytes
+	topics  []string                 // consumed
+	keys    []string                 // consumed
+	targets []string                 // keys that clients send to
 	group   string
 	plant   plant
 	old     bool // some clients speak the protocol of Kafka 3.7
@@ -50,8 +53,9 @@ type run struct {
 
 const partitionsPerTopic = 2
 
-func newRun(t *testing.T, seed uint64, brokers string) *run {
-	r := &run{t: t, seed: seed, brokers: brokers, topics: []string{"alpha", "beta"}, group: "readers", began: time.Now(), furthest: map[string]int64{}}
+func newRun(t *testing.T, seed uint64, brokers, prefix string) *run {
+	r := &run{t: t, seed: seed, brokers: brokers, prefix: prefix, segment: 16 << 10, began: time.Now(), furthest: map[string]int64{}}
+	r.topics, r.group = []string{prefix + "alpha", prefix + "beta"}, prefix+"readers"
 	for _, topic := range r.topics {
 		for n := range int32(partitionsPerTopic) {
 			r.keys = append(r.keys, keyOf(topic, n))
@@ -119,11 +123,11 @@ func (r *run) work(ctx context.Context) {
 // loop is a process and its successors: one whose client was thrown away goes on under another number.
 func (r *run) loop(ctx context.Context, i int, m mode) {
 	random := random(r.seed, i)
-	transactionalID := "writer-" + strconv.Itoa(i)
+	transactionalID := r.prefix + "writer-" + strconv.Itoa(i)
 	for ctx.Err() == nil {
 		id := i + len(processes)*int(r.generations[i].Add(1))
 		if random.IntN(4) == 0 {
-			transactionalID = "writer-" + strconv.Itoa(id)
+			transactionalID = r.prefix + "writer-" + strconv.Itoa(id)
 		}
 		p, err := r.start(id, m, random, transactionalID)
 		if err != nil {
@@ -150,11 +154,15 @@ func (r *run) loop(ctx context.Context, i int, m mode) {
 	}
 }
 
-// createTopics makes the topics of a history.
+// createTopics makes the topics that clients send to.
 func (r *run) createTopics() {
 	r.t.Helper()
-	g := &gate{}
-	client, err := kgo.NewClient(r.options(g)...)
+	r.create(partitionsPerTopic, r.topics...)
+}
+
+func (r *run) create(partitions int32, topics ...string) {
+	r.t.Helper()
+	client, err := kgo.NewClient(r.options(&gate{route: r.route})...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -162,7 +170,7 @@ func (r *run) createTopics() {
 	within(r.t, 20*time.Second, "creating topics", func() error {
 		ctx, cancel := context.WithTimeout(r.t.Context(), opTimeout)
 		defer cancel()
-		made, err := kadm.NewClient(client).CreateTopics(ctx, partitionsPerTopic, -1, smallSegments(16<<10), r.topics...)
+		made, err := kadm.NewClient(client).CreateTopics(ctx, partitions, -1, smallSegments(r.segment), topics...)
 		return errors.Join(err, notMade(made))
 	})
 }
@@ -218,7 +226,7 @@ func (r *run) readAll(id int, deadline time.Time) error {
 		op.Steps = []history.Step{step}
 		r.record(op)
 		for key, records := range step.Polled {
-			if key == copyKey {
+			if key == r.copyKey() {
 				copies += len(records)
 			} else {
 				sources += len(records)
