@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -155,7 +156,7 @@ func unknownCommand(path []string, word string, commands []*cli.Command) error {
 		}
 	}
 	e := Usagef("%q is not a command of %s", word, name)
-	if s := nearest(word, names); s != "" {
+	if s := Nearest(word, names); s != "" {
 		return e.WithFix("did you mean %q? All commands: %s --help", s, name)
 	}
 	return e.WithFix("its commands are %s; more: %s --help", strings.Join(names, ", "), name)
@@ -179,7 +180,7 @@ func unknownFlag(path, word, name string, c *cli.Command) error {
 	told = slices.Compact(told)
 	shown, _, _ := strings.Cut(word, "=")
 	e := Usagef("millstream %s has no flag %s", path, shown)
-	if s := nearest(name, names); s != "" {
+	if s := Nearest(name, names); s != "" {
 		return e.WithFix("did you mean --%s? All flags: millstream %s --help", s, path)
 	}
 	return e.WithFix("its flags are --%s; an argument that begins with a dash goes behind --", strings.Join(told, ", --"))
@@ -195,6 +196,9 @@ func needsValue(path, word string) *Error {
 
 // usageError takes over the flag library's own report about a value that does not parse.
 func usageError(cc *cli.Context, err error, _ bool) error {
+	if e := wrongValue(cc, err); e != nil {
+		return e
+	}
 	text := err.Error()
 	for _, prefix := range []string{"flag provided but not defined: ", "flag needs an argument: "} {
 		text = strings.TrimPrefix(text, prefix)
@@ -206,8 +210,34 @@ func usageError(cc *cli.Context, err error, _ bool) error {
 	return &Error{Code: CodeUsage, Err: fmt.Errorf("%s: %s", name, text), Fix: "all flags: " + name + " --help"}
 }
 
-// nearest returns the name that a misspelt word most likely means, or "".
-func nearest(word string, names []string) string {
+// wrongValues is how the flag library reports a value that does not parse.
+var wrongValues = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([^ :]+):`)
+
+// wrongValue says in words what a flag's value should have been; nil when that is not what err is about.
+func wrongValue(cc *cli.Context, err error) error {
+	m := wrongValues.FindStringSubmatch(err.Error())
+	if m == nil || cc.Command == nil {
+		return nil
+	}
+	i := slices.IndexFunc(cc.Command.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), m[2]) })
+	if i < 0 {
+		return nil
+	}
+	kind, example := "a whole number that fits", "7"
+	switch cc.Command.Flags[i].(type) {
+	case *cli.DurationFlag:
+		kind, example = "a duration", "500ms, 30s or 5m"
+	case *cli.BoolFlag:
+		return Usagef("%s: --%s takes no value, and is given %s", cc.Command.HelpName, m[2], m[1])
+	case *cli.Float64Flag:
+		kind, example = "a number", "1.5"
+	}
+	return Usagef("%s: --%s %s is not %s", cc.Command.HelpName, m[2], m[1], kind).
+		WithFix("write for example %s; all flags: %s --help", example, cc.Command.HelpName)
+}
+
+// Nearest returns the name that a misspelt word most likely means, or "".
+func Nearest(word string, names []string) string {
 	best, bestDistance := "", max(1, len(word)/3)+1
 	for _, n := range names {
 		d := editDistance(word, n)

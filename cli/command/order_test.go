@@ -102,8 +102,8 @@ func TestNearest(t *testing.T) {
 		"sevrer": "server", "delpoy": "deploy", "lst": "list", "stat": "status", "part": "partitions", "partition": "partitions",
 		"xyz": "", "": "", "li": "",
 	} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		if got := Nearest(word, names); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
 		}
 	}
 }

@@ -38,6 +38,10 @@ func (a *Admin) Open() (*AdminClient, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, command.Usagef("--admin: %q is not a URL", a.URL).WithFix("write for example --admin %s", DefaultAdmin)
 	}
+	if u.Hostname() == "" {
+		u.Host = net.JoinHostPort("127.0.0.1", u.Port())
+		base = u.String()
+	}
 	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext}
 	c, err := admin.NewClient(base, &http.Client{Transport: transport})
 	if err != nil {
@@ -66,13 +70,32 @@ func (c *AdminClient) Explain(err error) error {
 	case errors.As(err, &problem):
 		return &command.Error{Code: problemCode(problem), Err: err, Fix: problemFix(problem)}
 	case errors.Is(err, admin.ErrUnreachable), network(err):
-		return &command.Error{
-			Code: command.CodeUnreachable,
-			Err:  fmt.Errorf("no server answers at %s: %w", c.url, err),
-			Fix:  "start one with: millstream server\nor name another: --admin URL, or MILLSTREAM_ADMIN",
-		}
+		return c.unreachable(err)
 	}
 	return err
+}
+
+// unreachable tells an address where nobody listens from one where somebody does that is no admin API.
+func (c *AdminClient) unreachable(err error) error {
+	if call, ok := errors.AsType[*url.Error](err); ok {
+		err = call.Err
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	if ok {
+		err = op
+	}
+	if !ok || op.Op != "dial" {
+		return &command.Error{
+			Code: command.CodeUnreachable,
+			Err:  fmt.Errorf("%s does not answer as an admin API does: %w", c.url, err),
+			Fix:  "is it the port for Kafka clients? The admin API has its own: --admin URL, or MILLSTREAM_ADMIN (default " + DefaultAdmin + ")",
+		}
+	}
+	return &command.Error{
+		Code: command.CodeUnreachable,
+		Err:  fmt.Errorf("no server answers at %s: %w", c.url, err),
+		Fix:  "start one with: millstream server\nor name another: --admin URL, or MILLSTREAM_ADMIN",
+	}
 }
 
 // problemFix is the way out of problems that do not name it themselves.

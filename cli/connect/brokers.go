@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -95,7 +96,7 @@ func (b *Brokers) seeds() ([]string, error) {
 			s += ":9092"
 		}
 		if _, _, err := net.SplitHostPort(s); err != nil {
-			return nil, command.Usagef("--brokers: %q is not HOST:PORT: %w", s, err)
+			return nil, command.Usagef("--brokers: %q is not HOST:PORT", s).WithFix("write for example --brokers %s", DefaultBrokers)
 		}
 		seeds = append(seeds, s)
 	}
@@ -128,13 +129,37 @@ func answer(ctx context.Context, seeds []string) error {
 		}
 		errs = append(errs, err)
 	}
-	return unreachableBrokers(strings.Join(seeds, ", "), errors.Join(errs...))
+	return unreachableBrokers(seeds, errors.Join(errs...))
 }
 
-func unreachableBrokers(addresses string, err error) error {
-	return &command.Error{
+func unreachableBrokers(seeds []string, err error) error {
+	e := &command.Error{
 		Code: command.CodeUnreachable,
-		Err:  fmt.Errorf("no broker answers at %s: %w", addresses, err),
+		Err:  fmt.Errorf("no broker answers at %s: %w", strings.Join(seeds, ", "), err),
 		Fix:  "start one with: millstream server\nor name another: --brokers HOST:PORT, or MILLSTREAM_BROKERS",
 	}
+	for _, s := range seeds {
+		if speaksHTTP(s) {
+			e.Err = fmt.Errorf("no broker answers at %s: what is there speaks HTTP: %w", s, err)
+			e.Fix = "is it the port of the admin API? The one for Kafka clients is another: --brokers HOST:PORT, or MILLSTREAM_BROKERS (default " + DefaultBrokers + ")"
+		}
+	}
+	return e
+}
+
+// speaksHTTP asks what is at an address that has not answered as a broker.
+func speaksHTTP(address string) bool {
+	c, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_, err = c.Write([]byte("HEAD / HTTP/1.0\r\n\r\n"))
+	if err != nil {
+		return false
+	}
+	answer := make([]byte, len("HTTP/"))
+	_, err = io.ReadFull(c, answer)
+	return err == nil && string(answer) == "HTTP/"
 }

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,33 +13,34 @@ import (
 
 // kafkaCodes is the table of Kafka's error codes that have an exit code of their own.
 var kafkaCodes = []struct {
-	err  error
-	code int
-	fix  string
+	err   *kerr.Error
+	code  int
+	words string // where Kafka's own sentence does not speak to somebody who types commands
+	fix   string
 }{
-	{kerr.UnknownTopicOrPartition, command.CodeNotFound, "see what there is: millstream topic list"},
-	{kerr.UnknownTopicID, command.CodeNotFound, "see what there is: millstream topic list"},
-	{kerr.GroupIDNotFound, command.CodeNotFound, "see what there is: millstream group list"},
-	{kerr.TopicAlreadyExists, command.CodeConflict, ""},
-	{kerr.NonEmptyGroup, command.CodeConflict, "stop its members first; a deployment: millstream pause NAME"},
-	{kerr.UnknownMemberID, command.CodeConflict, "the group has members: stop them first; a deployment: millstream pause NAME"},
-	{kerr.RebalanceInProgress, command.CodeConflict, "its members are joining or leaving: try again in a moment"},
-	{kerr.GroupSubscribedToTopic, command.CodeConflict, "stop the members that read the topic first; a deployment: millstream pause NAME"},
-	{kerr.TransactionalIDNotFound, command.CodeNotFound, "see what there is: millstream txn list"},
-	{kerr.ConcurrentTransactions, command.CodeConflict, "the transaction before it is still being ended: try again in a moment"},
-	{kerr.InvalidTopicException, command.CodeUsage, "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -, and is not one that the server keeps for itself"},
-	{kerr.InvalidPartitions, command.CodeUsage, "the number of partitions is at least 1 and cannot shrink"},
-	{kerr.InvalidReplicationFactor, command.CodeUsage, ""},
-	{kerr.InvalidConfig, command.CodeUsage, ""},
-	{kerr.InvalidRequest, command.CodeUsage, ""},
-	{kerr.MessageTooLarge, command.CodeFailed, "the topic's max.message.bytes sets the limit"},
-	{kerr.KafkaStorageError, command.CodeFailed, "the server's log names the file and the reason"},
-	{kerr.TopicAuthorizationFailed, command.CodeFailed, allow},
-	{kerr.GroupAuthorizationFailed, command.CodeFailed, allow},
-	{kerr.TransactionalIDAuthorizationFailed, command.CodeFailed, allow},
-	{kerr.ClusterAuthorizationFailed, command.CodeFailed, allow},
-	{kerr.SaslAuthenticationFailed, command.CodeFailed, "check --sasl-user, its password and --sasl-mechanism"},
-	{kerr.UnsupportedSaslMechanism, command.CodeFailed, "take another --sasl-mechanism: plain, scram-sha-256 or scram-sha-512"},
+	{kerr.UnknownTopicOrPartition, command.CodeNotFound, "it does not exist", "see what there is: millstream topic list"},
+	{kerr.UnknownTopicID, command.CodeNotFound, "it does not exist", "see what there is: millstream topic list"},
+	{kerr.GroupIDNotFound, command.CodeNotFound, "it does not exist", "see what there is: millstream group list"},
+	{kerr.TopicAlreadyExists, command.CodeConflict, "", ""},
+	{kerr.NonEmptyGroup, command.CodeConflict, "it has members", "stop its members first; a deployment: millstream pause NAME"},
+	{kerr.UnknownMemberID, command.CodeConflict, "", "the group has members: stop them first; a deployment: millstream pause NAME"},
+	{kerr.RebalanceInProgress, command.CodeConflict, "", "its members are joining or leaving: try again in a moment"},
+	{kerr.GroupSubscribedToTopic, command.CodeConflict, "", "stop the members that read the topic first; a deployment: millstream pause NAME"},
+	{kerr.TransactionalIDNotFound, command.CodeNotFound, "no producer has used it", "see what there is: millstream txn list"},
+	{kerr.ConcurrentTransactions, command.CodeConflict, "", "the transaction before it is still being ended: try again in a moment"},
+	{kerr.InvalidTopicException, command.CodeUsage, "its name is not allowed", "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -, and is not one that the server keeps for itself"},
+	{kerr.InvalidPartitions, command.CodeUsage, "", "the number of partitions is at least 1 and cannot shrink"},
+	{kerr.InvalidReplicationFactor, command.CodeUsage, "", ""},
+	{kerr.InvalidConfig, command.CodeUsage, "", ""},
+	{kerr.InvalidRequest, command.CodeUsage, "", ""},
+	{kerr.MessageTooLarge, command.CodeFailed, "it is larger than the topic takes", "the limit is the topic's max.message.bytes: millstream topic alter NAME --config max.message.bytes=BYTES"},
+	{kerr.KafkaStorageError, command.CodeFailed, "", "the server's log names the file and the reason"},
+	{kerr.TopicAuthorizationFailed, command.CodeFailed, "", allow},
+	{kerr.GroupAuthorizationFailed, command.CodeFailed, "", allow},
+	{kerr.TransactionalIDAuthorizationFailed, command.CodeFailed, "", allow},
+	{kerr.ClusterAuthorizationFailed, command.CodeFailed, "", allow},
+	{kerr.SaslAuthenticationFailed, command.CodeFailed, "", "check --sasl-user, its password and --sasl-mechanism"},
+	{kerr.UnsupportedSaslMechanism, command.CodeFailed, "", "take another --sasl-mechanism: plain, scram-sha-256 or scram-sha-512"},
 }
 
 const allow = "the user of this connection lacks the right: give it to them on the cluster (kafka-acls --add), or log in as another: --sasl-user"
@@ -52,25 +54,26 @@ func (b *Brokers) Explain(err error, what string) error {
 	}
 	for _, k := range kafkaCodes {
 		if errors.Is(err, k.err) {
-			return &command.Error{Code: k.code, Err: fmt.Errorf("%s: %w", what, inWords(err)), Fix: k.fix}
+			return &command.Error{Code: k.code, Err: fmt.Errorf("%s: %w", what, inWords(err, k.words)), Fix: k.fix}
 		}
 	}
 	if explained := b.ExplainConnection(err); explained != nil {
 		return explained
 	}
 	if network(err) {
-		return unreachableBrokers(b.Addresses, err)
+		seeds, _ := b.seeds()
+		return unreachableBrokers(seeds, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// inWords shows a Kafka error as its sentence, without the constant's name in capitals.
-func inWords(err error) error {
+// inWords shows a Kafka error by words, or else as its sentence, without the constant's name in capitals.
+func inWords(err error, words string) error {
 	k, ok := errors.AsType[*kerr.Error](err)
 	if !ok {
 		return err
 	}
-	return &sentence{text: strings.Replace(err.Error(), k.Error(), strings.TrimSuffix(k.Description, "."), 1), cause: err}
+	return &sentence{text: strings.Replace(err.Error(), k.Error(), cmp.Or(words, strings.TrimSuffix(k.Description, ".")), 1), cause: err}
 }
 
 type sentence struct {

@@ -8,10 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -27,7 +30,7 @@ import (
 const pluginPrefix = "plugin:"
 
 // unset is the value of a number that was not given.
-const unset = -1
+const unset = math.MinInt
 
 type deployOptions struct {
 	env          *command.Env
@@ -180,6 +183,9 @@ func (o *deployOptions) request(spec deploy.Spec) admin.DeployRequest {
 // upload brings module and assets and puts their digests into spec.
 func (o *deployOptions) upload(ctx context.Context, to uploads, progress *terminal.Progress, spec *deploy.Spec, wasm []byte, assets map[string][]byte) (*admin.ModuleInfo, error) {
 	info, err := to.module(ctx, bytes.NewReader(wasm), int64(len(wasm)))
+	if refusal, ok := errors.AsType[*admin.Problem](err); ok && refusal.Status == http.StatusUnprocessableEntity {
+		return nil, fmt.Errorf("%s: %w", o.source, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -242,13 +248,16 @@ func (o *deployOptions) module() ([]byte, error) {
 	if name, ok := strings.CutPrefix(o.source, pluginPrefix); ok {
 		return plugin.OpenReady(name)
 	}
-	wasm, err := os.ReadFile(o.source)
+	wasm, err := readBounded(o.source, admin.MaxModuleBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		e := command.NotFoundf("file %s does not exist", o.source)
 		if slices.Contains(plugin.Ready(), o.source) {
 			return nil, e.WithFix("the ready-made plugin is called %s%s", pluginPrefix, o.source)
 		}
 		return nil, e.WithFix("build it: millstream build DIR; ready-made ones: millstream plugin list")
+	}
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, command.Failedf("%w", err).WithFix("build what is in it: millstream build %s, and deploy the .wasm file", o.source)
 	}
 	if err != nil {
 		return nil, command.Failedf("%w", err)
@@ -266,7 +275,7 @@ func (o *deployOptions) readAssets() (map[string][]byte, error) {
 	}
 	assets := map[string][]byte{}
 	for name, file := range pairs {
-		b, err := os.ReadFile(file)
+		b, err := readBounded(file, admin.MaxAssetBytes)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, command.NotFoundf("--asset %s: file %s does not exist", name, file)
 		}
@@ -276,4 +285,18 @@ func (o *deployOptions) readAssets() (map[string][]byte, error) {
 		assets[name] = b
 	}
 	return assets, nil
+}
+
+// readBounded reads a file, unless the server would not take so large a one.
+func readBounded(name string, maxBytes int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err == nil && int64(len(b)) > maxBytes {
+		return nil, fmt.Errorf("file %s is too large: a server takes %s", name, terminal.Size(maxBytes))
+	}
+	return b, err
 }

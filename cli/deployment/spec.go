@@ -3,6 +3,7 @@ package deployment
 import (
 	"cmp"
 	"os"
+	osuser "os/user"
 	"strings"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -20,8 +21,8 @@ func (o *deployOptions) spec() (deploy.Spec, error) {
 	if err != nil {
 		return deploy.Spec{}, err
 	}
-	if o.partitions < 0 {
-		return deploy.Spec{}, command.Usagef("--partitions %d is negative", o.partitions)
+	if err := o.checkNumbers(); err != nil {
+		return deploy.Spec{}, err
 	}
 	s := deploy.Spec{
 		Name: o.name, Inputs: o.from.Value(), Config: config, Limits: limits, OnError: o.onError, Start: startPosition(o.start),
@@ -48,9 +49,28 @@ func (o *deployOptions) spec() (deploy.Spec, error) {
 	return s, nil
 }
 
+// checkNumbers refuses what the server would take for "not given".
+func (o *deployOptions) checkNumbers() error {
+	switch {
+	case o.partitions < 0:
+		return command.Usagef("--partitions %d is negative", o.partitions)
+	case o.retries < 0 && o.retries != unset:
+		return command.Usagef("--retries %d is negative", o.retries)
+	case o.wallTime < 0:
+		return command.Usagef("--wall-time %v is negative", o.wallTime)
+	}
+	return nil
+}
+
 // user is who gives the command, as user@host.
 func user(env *command.Env) string {
-	name := cmp.Or(env.Getenv("USER"), env.Getenv("LOGNAME"), env.Getenv("USERNAME"), "somebody")
+	name := cmp.Or(env.Getenv("USER"), env.Getenv("LOGNAME"), env.Getenv("USERNAME"))
+	if name == "" {
+		name = "somebody"
+		if account, err := osuser.Current(); err == nil { // a cron job or a container has no such variables
+			name = account.Username
+		}
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "somewhere"

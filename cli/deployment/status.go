@@ -138,28 +138,30 @@ func (o *statusOptions) facts(s *admin.Status) error {
 		version += fmt.Sprintf(", %s still to change over", terminal.Count(int64(s.Replacing), "partition"))
 	}
 	t.Row("  version", s.Spec.Version, version)
-	t.Row("  delivery", delivery(s.Spec), fmt.Sprintf("%d commits, %d aborts", s.Commits, s.Aborts))
+	t.Row("  delivery", delivery(s.Spec), terminal.Count(s.Commits, "commit")+", "+terminal.Count(s.Aborts, "abort"))
 	failed := s.Spec.OnError
 	if failed == deploy.OnErrorDeadLetter {
 		failed += " to " + deploy.DeadLetterTopic(s.Spec.Name)
 	}
-	t.Row("  on error", failed, fmt.Sprintf("%d dead letters, %d skipped, %d retries, limit %v; %d traps, %d records tried again, %d instance restarts",
-		s.DeadLetters, s.Skipped, s.Spec.EffectiveRetries(), s.Spec.FailureLimit, s.Traps, s.Retries, s.Restarts))
+	t.Row("  on error", failed, fmt.Sprintf("retries %d, limit %v", s.Spec.EffectiveRetries(), s.Spec.FailureLimit))
+	t.Row("  failures", fmt.Sprintf("%s, %d skipped", terminal.Count(s.DeadLetters, "dead letter"), s.Skipped),
+		fmt.Sprintf("%s, %d tried again, %s", terminal.Count(s.Traps, "trap"), s.Retries, terminal.Count(s.Restarts, "instance restart")))
+	if n := len(s.Members); n > 1 {
+		t.Row("  workers", terminal.Count(int64(n), "member")+" in the group", processes(s))
+	}
+	// What may be long comes last, with nothing beside it.
 	if s.Spec.Until != "" {
-		t.Row("  until", s.Spec.Until, "")
+		t.Row("  until", s.Spec.Until)
 	}
 	if len(s.Spec.Config) > 0 {
 		var parts []string
 		for _, k := range slices.Sorted(maps.Keys(s.Spec.Config)) {
 			parts = append(parts, k+"="+s.Spec.Config[k])
 		}
-		t.Row("  config", strings.Join(parts, " "), "")
+		t.Row("  config", strings.Join(parts, " "))
 	}
 	if len(s.Spec.Assets) > 0 {
-		t.Row("  assets", strings.Join(slices.Sorted(maps.Keys(s.Spec.Assets)), " "), "")
-	}
-	if n := len(s.Members); n > 1 {
-		t.Row("  workers", terminal.Count(int64(n), "member")+" in the group", processes(s))
+		t.Row("  assets", strings.Join(slices.Sorted(maps.Keys(s.Spec.Assets)), " "))
 	}
 	return t.Flush()
 }

@@ -87,10 +87,10 @@ type leftover struct {
 }
 
 func (o *retryOptions) run(ctx context.Context) error {
-	switch {
-	case o.partition < stream.AllPartitions:
-		return command.Usagef("--partition %d is negative", o.partition)
-	case o.offset >= 0 && o.partition < 0:
+	if _, err := stream.PartitionNumber(o.partition); err != nil {
+		return err
+	}
+	if o.offset >= 0 && o.partition < 0 {
 		return command.Usagef("--offset needs --partition").WithFix("millstream dlq list shows both, as PARTITION:OFFSET")
 	}
 	r := &retry{retryOptions: o, id: "millstream-retry-" + o.topic(), sources: map[string]error{}, skipping: map[int32]int64{}}
@@ -120,7 +120,7 @@ func (r *retry) all(ctx context.Context) error {
 	}
 	if r.partition >= 0 {
 		if !slices.Contains(partitions, int32(r.partition)) {
-			return command.NotFoundf("topic %q has no partition %d", r.topic(), r.partition)
+			return stream.NoPartition(r.topic(), r.partition, len(partitions))
 		}
 		partitions = []int32{int32(r.partition)}
 	}

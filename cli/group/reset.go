@@ -110,7 +110,7 @@ func (o *resetOptions) plan(ctx context.Context, client *kadm.Client, to stream.
 		for _, p := range slices.Sorted(maps.Keys(wanted[topic])) {
 			at, ok := targets[p]
 			if !ok {
-				return nil, command.NotFoundf("topic %q has no partition %d", topic, p)
+				return nil, stream.NoPartition(topic, int(p), len(targets))
 			}
 			c := change{Topic: topic, Partition: p, From: -1, To: at}
 			if offset, ok := committed.Lookup(topic, p); ok {

@@ -66,7 +66,7 @@ func newDescribe(env *command.Env) *cli.Command {
 			}
 			i := slices.IndexFunc(all, func(p plugins.Plugin) bool { return p.Name == args[0] })
 			if i < 0 {
-				return command.NotFoundf("there is no ready-made plugin %q", args[0]).WithFix("see what there is: millstream plugin list")
+				return unknownPlugin(args[0])
 			}
 			if env.JSON {
 				return env.PrintJSON(all[i])

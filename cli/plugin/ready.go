@@ -33,13 +33,21 @@ func OpenReady(name string) ([]byte, error) {
 	wasm, err := plugins.Open(name)
 	switch {
 	case errors.Is(err, plugins.ErrUnknown):
-		return nil, command.NotFoundf("%w", err).WithFix("what they do: millstream plugin list")
+		return nil, unknownPlugin(name)
 	case errors.Is(err, plugins.ErrNotBuilt):
 		return nil, command.NotFoundf("%w", err)
 	case err != nil:
 		return nil, command.Failedf("plugin %q: %w", name, err)
 	}
 	return wasm, nil
+}
+
+func unknownPlugin(name string) error {
+	e := command.NotFoundf("there is no ready-made plugin %q", name)
+	if near := command.Nearest(name, Ready()); near != "" {
+		return e.WithFix("did you mean %q? All of them: millstream plugin list", near)
+	}
+	return e.WithFix("see what there is: millstream plugin list")
 }
 
 func place(c cases.Case) string { return fmt.Sprintf("%s:%d", c.File, c.Line) }

@@ -89,13 +89,11 @@ const maxLast = 1_000_000
 
 // request checks the flags and says what to read.
 func (o *consumeOptions) request(now time.Time) (stream.Request, error) {
-	r := stream.Request{Topic: o.topic, Partition: int32(o.partition), Follow: o.follow, Last: o.last}
+	r := stream.Request{Topic: o.topic, Follow: o.follow, Last: o.last}
 	var err error
 	switch {
 	case o.count < 0:
 		return r, command.Usagef("--count %d is negative", o.count)
-	case o.partition < stream.AllPartitions:
-		return r, command.Usagef("--partition %d is negative", o.partition)
 	case o.last < 0 || o.last > maxLast:
 		return r, command.Usagef("--last %d is not from 1 to %d", o.last, maxLast)
 	case o.from != "" && o.at != "":
@@ -104,6 +102,9 @@ func (o *consumeOptions) request(now time.Time) (stream.Request, error) {
 		return r, command.Usagef("--last counts back from the end: it does not go with --from, --at and --until")
 	case o.until != "" && o.follow:
 		return r, command.Usagef("--until and --follow exclude each other")
+	}
+	if r.Partition, err = stream.PartitionNumber(o.partition); err != nil {
+		return r, err
 	}
 	if r.From, err = stream.ParsePosition(o.from, now); err != nil {
 		return r, command.Usagef("--from: %w", err)

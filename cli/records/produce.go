@@ -94,6 +94,9 @@ func (o *produceOptions) options() ([]kgo.Opt, error) {
 	if o.keySet && o.keySeparator != "" {
 		return nil, command.Usagef("--key and --key-separator exclude each other")
 	}
+	if _, err := stream.PartitionNumber(o.partition); err != nil {
+		return nil, err
+	}
 	if o.timestamp != "" {
 		at, err := stream.ParseTime(o.timestamp, time.Now())
 		if err != nil {
@@ -197,8 +200,8 @@ func (o *produceOptions) checkPartition(ctx context.Context, client *kgo.Client)
 	case err != nil:
 		return o.brokers.Explain(err, fmt.Sprintf("topic %q", o.topic))
 	case !slices.Contains(partitions, int32(o.partition)):
-		return command.NotFoundf("topic %q has no partition %d", o.topic, o.partition).
-			WithFix("its partitions are 0 to %d; add some: millstream topic alter %s --partitions %d", len(partitions)-1, o.topic, o.partition+1)
+		e := stream.NoPartition(o.topic, o.partition, len(partitions))
+		return e.WithFix("%s; add some: millstream topic alter %s --partitions %d", e.Fix, o.topic, o.partition+1)
 	}
 	return nil
 }

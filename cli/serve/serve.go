@@ -131,9 +131,12 @@ func Metrics(g prometheus.Gatherer) http.Handler {
 
 // CheckAddress refuses what is no HOST:PORT, and to serve strangers by accident.
 func CheckAddress(flag, address string, insecure bool) error {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
 	if err != nil {
-		return command.Usagef("--%s %q is not HOST:PORT", flag, address).WithFix("write for example --%s 127.0.0.1:9644", flag)
+		return command.Usagef("--%s %q is not HOST:PORT", flag, address).WithFix("write for example --%s 127.0.0.1:0, which picks a free port", flag)
 	}
 	if !insecure && !loopback(host) {
 		return command.Usagef("--%s %s can be reached from other machines, and nobody is asked for a password", flag, address).

@@ -3,8 +3,10 @@ package stream
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/millstream-io/millstream/cli/command"
+	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
@@ -30,8 +32,7 @@ func (r *Request) bounds(ctx context.Context, admin *kadm.Client, t kadm.TopicDe
 		return nil, err
 	}
 	if _, ok := starts[r.Partition]; r.Partition != AllPartitions && !ok {
-		return nil, command.NotFoundf("topic %q has no partition %d", r.Topic, r.Partition).
-			WithFix("its partitions are 0 to %d", len(starts)-1)
+		return nil, NoPartition(r.Topic, int(r.Partition), len(starts))
 	}
 	out := map[int32]bound{}
 	for p, at := range starts {
@@ -40,6 +41,20 @@ func (r *Request) bounds(ctx context.Context, admin *kadm.Client, t kadm.TopicDe
 		}
 	}
 	return out, nil
+}
+
+// PartitionNumber checks what was given as a partition: AllPartitions, or a number that one may have.
+func PartitionNumber(n int) (int32, error) {
+	if n < AllPartitions || n > math.MaxInt32 {
+		return 0, command.Usagef("--partition %d: partitions are numbered from 0", n)
+	}
+	return int32(n), nil
+}
+
+// NoPartition says that a topic of so many partitions has no such one.
+func NoPartition(topic string, partition, partitions int) *command.Error {
+	return command.NotFoundf("topic %q has no partition %d", topic, partition).
+		WithFix("it has %s, numbered from 0", terminal.Count(int64(partitions), "partition"))
 }
 
 func (r *Request) resolve(ctx context.Context, admin *kadm.Client, t kadm.TopicDetail, at Position) (map[int32]int64, error) {

@@ -4,6 +4,7 @@
 package terminal
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -12,28 +13,43 @@ import (
 
 // Table collects rows and aligns them on Flush.
 type Table struct {
-	w *tabwriter.Writer
+	out     io.Writer
+	aligned bytes.Buffer
+	w       *tabwriter.Writer
 }
 
 // NewTable starts a table with the given column names, which are printed in capitals.
 func NewTable(w io.Writer, columns ...string) *Table {
-	t := &Table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	t := &Table{out: w}
+	t.w = tabwriter.NewWriter(&t.aligned, 0, 8, 2, ' ', 0)
 	if len(columns) > 0 {
 		fmt.Fprintln(t.w, strings.ToUpper(strings.Join(columns, "\t")))
 	}
 	return t
 }
 
-// Row adds a row. Values are printed with %v; control characters in them are escaped.
+// Row adds a row. Values are printed with %v; control characters in them are escaped, tabs too, which would be columns.
 func (t *Table) Row(values ...any) {
 	for i, v := range values {
 		if i > 0 {
 			io.WriteString(t.w, "\t")
 		}
-		io.WriteString(t.w, string(Escape([]byte(fmt.Sprint(v)))))
+		io.WriteString(t.w, strings.ReplaceAll(string(Escape([]byte(fmt.Sprint(v)))), "\t", `\t`))
 	}
 	io.WriteString(t.w, "\n")
 }
 
-// Flush writes the table.
-func (t *Table) Flush() error { return t.w.Flush() }
+// Flush writes the table, without the spaces that fill up a line whose last cells are empty.
+func (t *Table) Flush() error {
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	var trimmed bytes.Buffer
+	for line := range bytes.Lines(t.aligned.Bytes()) {
+		trimmed.Write(bytes.TrimRight(line, " \n"))
+		trimmed.WriteByte('\n')
+	}
+	t.aligned.Reset()
+	_, err := t.out.Write(trimmed.Bytes())
+	return err
+}

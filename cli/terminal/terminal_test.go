@@ -117,3 +117,16 @@ func TestStyle(t *testing.T) {
 		}
 	}
 }
+
+func TestTableKeepsItsColumns(t *testing.T) {
+	var b bytes.Buffer
+	table := NewTable(&b)
+	table.Row("a\tb", 1, "")
+	table.Row("", "two", "x")
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "a\\tb  1\n      two  x\n"; b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}

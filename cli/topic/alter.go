@@ -50,7 +50,10 @@ func (o *alterOptions) run(ctx context.Context) error {
 	for _, k := range o.unset.Value() {
 		changes = append(changes, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: k})
 	}
-	if len(changes) == 0 && o.partitions <= 0 {
+	if err := checkCount(o.partitions); err != nil {
+		return err
+	}
+	if len(changes) == 0 && o.partitions == 0 {
 		return command.Usagef("nothing to change").WithFix("give --partitions, --config or --unset")
 	}
 	client, err := o.brokers.Admin(ctx)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
+	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/urfave/cli/v2"
@@ -46,8 +47,8 @@ type created struct {
 }
 
 func (o *createOptions) run(ctx context.Context) error {
-	if o.partitions < 0 {
-		return command.Usagef("--partitions %d: a topic has at least one partition", o.partitions)
+	if err := checkCount(o.partitions); err != nil {
+		return err
 	}
 	configs, err := configs(o.configs.Value())
 	if err != nil {
@@ -77,7 +78,7 @@ func (o *createOptions) run(ctx context.Context) error {
 		o.env.Printf("topic %q exists already\n", o.name)
 		return nil
 	}
-	o.env.Printf("created topic %q with %d partition(s)\n", o.name, result.Partitions)
+	o.env.Printf("created topic %q with %s\n", o.name, terminal.Count(int64(result.Partitions), "partition"))
 	return nil
 }
 

@@ -27,7 +27,8 @@ func newDescribe(env *command.Env) *cli.Command {
 	return command.New(env, command.Spec{
 		Name: "describe", Usage: "show partitions, offsets, sizes and configs of a topic", Args: "NAME", MinArgs: 1, MaxArgs: 1,
 		Description: `Offsets of a partition: log start is the oldest record, log end is where the next one goes, and before last stable
-no transaction is open. Only configs that are set on the topic itself are shown, unless --configs asks for all; JSON has all of
+no transaction is open. Offsets counts what lies between log start and log end: records and the marks at which transactions end, less
+what compaction took away. Only configs that are set on the topic itself are shown, unless --configs asks for all; JSON has all of
 them, with where each value comes from.`,
 		Examples: `millstream topic describe notes
 millstream topic describe notes --configs
@@ -97,7 +98,7 @@ func (o *describeOptions) run(ctx context.Context) error {
 }
 
 func (o *describeOptions) print(d *described) error {
-	o.env.Printf("topic %q, %d partition(s)", d.Topic, len(d.Partitions))
+	o.env.Printf("topic %q, %s", d.Topic, terminal.Count(int64(len(d.Partitions)), "partition"))
 	if d.Size >= 0 {
 		o.env.Printf(", %s", terminal.Size(d.Size))
 	}
@@ -117,7 +118,7 @@ func (o *describeOptions) print(d *described) error {
 			}
 		}
 	}
-	t := terminal.NewTable(o.env.Out, "partition", "leader", "epoch", "log start", "last stable", "log end", "records", "size")
+	t := terminal.NewTable(o.env.Out, "partition", "leader", "epoch", "log start", "last stable", "log end", "offsets", "size")
 	for _, p := range d.Partitions {
 		size := "-"
 		if p.Size >= 0 {

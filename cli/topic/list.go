@@ -20,6 +20,7 @@ func newList(env *command.Env) *cli.Command {
 	o := &listOptions{env: env}
 	return command.New(env, command.Spec{
 		Name: "list", Usage: "list topics",
+		Description: "Offsets counts what lies between the start and the end of a topic's logs: records and the marks at which\ntransactions end, less what compaction took away.",
 		Examples: `millstream topic list
 millstream topic list --json | jq -r '.[].topic'`,
 		Flags: append([]cli.Flag{
@@ -32,7 +33,7 @@ millstream topic list --json | jq -r '.[].topic'`,
 type listed struct {
 	Topic      string `json:"topic"`
 	Partitions int    `json:"partitions"`
-	Records    int64  `json:"records"` // between log start and end; transaction markers count
+	Offsets    int64  `json:"offsets"` // between log start and end; transaction markers count
 	Internal   bool   `json:"internal,omitempty"`
 }
 
@@ -53,9 +54,9 @@ func (o *listOptions) run(ctx context.Context) error {
 		o.env.Notef("no topics yet; make one: millstream topic create NAME\n")
 		return nil
 	}
-	t := terminal.NewTable(o.env.Out, "topic", "partitions", "records")
+	t := terminal.NewTable(o.env.Out, "topic", "partitions", "offsets")
 	for _, r := range rows {
-		t.Row(r.Topic, r.Partitions, r.Records)
+		t.Row(r.Topic, r.Partitions, r.Offsets)
 	}
 	return t.Flush()
 }
@@ -88,7 +89,7 @@ func (o *listOptions) list(ctx context.Context, client *kadm.Client) ([]listed, 
 	}
 	for i := range rows {
 		for p, end := range ends[rows[i].Topic] {
-			rows[i].Records += end.Offset - starts[rows[i].Topic][p].Offset
+			rows[i].Offsets += end.Offset - starts[rows[i].Topic][p].Offset
 		}
 	}
 	return rows, nil

@@ -75,7 +75,7 @@ func (o *deleteRecordsOptions) run(ctx context.Context) error {
 	if o.env.JSON {
 		return o.env.PrintJSON(map[string]any{"topic": o.name, "dry_run": o.dryRun, "partitions": changes})
 	}
-	t := terminal.NewTable(o.env.Out, "partition", "log start", "new log start", "records")
+	t := terminal.NewTable(o.env.Out, "partition", "log start", "new log start", "offsets")
 	for _, c := range changes {
 		t.Row(c.Partition, c.Before, c.After, c.After-c.Before)
 	}
@@ -98,13 +98,16 @@ func (o *deleteRecordsOptions) plan(ctx context.Context, client *kadm.Client, be
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := targets[int32(o.partition)]; !ok && o.partition != stream.AllPartitions {
-		return nil, command.NotFoundf("topic %q has no partition %d", o.name, o.partition).
-			WithFix("its partitions are 0 to %d", len(targets)-1)
+	only, err := stream.PartitionNumber(o.partition)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := targets[only]; !ok && only != stream.AllPartitions {
+		return nil, stream.NoPartition(o.name, o.partition, len(targets))
 	}
 	changes := []truncation{}
 	for _, p := range slices.Sorted(maps.Keys(targets)) {
-		if o.partition == stream.AllPartitions || p == int32(o.partition) {
+		if only == stream.AllPartitions || p == only {
 			changes = append(changes, truncation{Partition: p, Before: starts[o.name][p].Offset, After: targets[p]})
 		}
 	}

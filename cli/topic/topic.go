@@ -4,6 +4,7 @@ package topic
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -21,6 +22,17 @@ func New(env *command.Env) *cli.Command {
 }
 
 func named(topic string) string { return fmt.Sprintf("topic %q", topic) }
+
+// checkCount refuses a --partitions that no topic can have; 0 is none given.
+func checkCount(partitions int) error {
+	switch {
+	case partitions < 0:
+		return command.Usagef("--partitions %d: a topic has at least one partition", partitions)
+	case partitions > math.MaxInt32:
+		return command.Usagef("--partitions %d: that is more than a topic can have", partitions)
+	}
+	return nil
+}
 
 // configs reads --config K=V.
 func configs(pairs []string) (map[string]*string, error) {
