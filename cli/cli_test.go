@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/urfave/cli/v2"
@@ -202,6 +203,36 @@ func TestHelpOfTheWhole(t *testing.T) {
 	out, _, code := invoke(t, "", "topic")
 	if code != 0 || !strings.Contains(out, "millstream topic: ") || !strings.Contains(out, "describe") {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// TestHelpFits: help is no wider than the terminal, but for what is there to be copied.
+func TestHelpFits(t *testing.T) {
+	for _, columns := range []int{0, 60} {
+		env := &command.Env{Columns: columns, Getenv: func(string) string { return "" }, Err: &bytes.Buffer{}}
+		wide := columns
+		if wide == 0 {
+			wide = 100
+		}
+		leaves(t, func(t *testing.T, path []string, c *cli.Command) {
+			var out bytes.Buffer
+			env.Out = &out
+			if err := New(env, "").Run(t.Context(), append(path, "--help")); err != nil {
+				t.Fatal(err)
+			}
+			before, after, _ := strings.Cut(out.String(), "\nExamples:\n")
+			_, flags, _ := strings.Cut(after, "\nFlags:\n")
+			_, description, _ := strings.Cut(before, "\nUsage:\n")
+			for line := range strings.Lines(description + flags) {
+				if line = strings.TrimRight(line, "\n"); utf8.RuneCountInString(line) > wide && len(strings.Fields(line)) > 1 && !strings.HasPrefix(line, "  millstream ") {
+					t.Errorf("wider than %d: %q", wide, line)
+				}
+			}
+		})
+	}
+	out, _, _ := invoke(t, "")
+	if run, more := strings.Index(out, "Run it:"), strings.Index(out, "More:"); run < 0 || more < run {
+		t.Errorf("what comes first is not first:\n%s", out)
 	}
 }
 

@@ -40,11 +40,21 @@ func interrupt() {
 	time.Sleep(time.Second) // the signal comes at once, but not in zero time
 }
 
+// columns is how wide the terminal behind a file is, or 0.
+func columns(f *os.File) int {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
 func processEnv() *command.Env {
 	terminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 	return &command.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTerminal: terminal(os.Stdin), OutTerminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
+		Columns:   columns(os.Stdout),
 		Getenv:    os.Getenv,
 		OutClosed: func(ctx context.Context) { untilClosed(ctx, os.Stdout) },
 	}

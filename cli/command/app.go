@@ -33,7 +33,7 @@ func NewApp(env *Env, usage string, commands ...*cli.Command) *App {
 		EnableBashCompletion:      true,
 		Suggest:                   true,
 		DisableSliceFlagSeparator: true,
-		CustomAppHelpTemplate:     appHelp,
+		CustomAppHelpTemplate:     appHelp(env, usage, commands),
 		OnUsageError:              usageError,
 		// The library's own handler would exit the process.
 		ExitErrHandler: func(*cli.Context, error) {},

@@ -27,7 +27,9 @@ type Env struct {
 	OutTerminal bool
 	ErrTerminal bool
 	InTerminal  bool
-	Getenv      func(string) string
+	// Columns is how wide the terminal behind Out is; 0: there is none, or nobody knows.
+	Columns int
+	Getenv  func(string) string
 
 	// OutClosed blocks until nobody reads Out any more, or ctx ends; nil: that cannot be told.
 	OutClosed func(ctx context.Context)
@@ -66,10 +68,9 @@ func New(env *Env, s Spec) *cli.Command {
 		Usage:              s.Usage,
 		ArgsUsage:          s.Args,
 		Category:           s.Category,
-		Description:        description(s),
 		Flags:              flags,
 		HideHelpCommand:    true,
-		CustomHelpTemplate: commandHelp,
+		CustomHelpTemplate: commandHelp(env, s, flags),
 		OnUsageError:       usageError,
 	}
 	c.BashComplete = func(cc *cli.Context) { complete(cc.Context, env, c, s) }
@@ -92,30 +93,18 @@ func New(env *Env, s Spec) *cli.Command {
 }
 
 // Group makes a command that only holds others.
-func Group(name, usage, category string, commands ...*cli.Command) *cli.Command {
+func Group(env *Env, name, usage, category string, commands ...*cli.Command) *cli.Command {
 	c := &cli.Command{
 		Name:               name,
 		Usage:              usage,
 		Category:           category,
 		Subcommands:        commands,
 		HideHelpCommand:    true,
-		CustomHelpTemplate: groupHelp,
+		CustomHelpTemplate: groupHelp(env, usage, commands),
 		OnUsageError:       usageError,
 	}
 	c.BashComplete = func(cc *cli.Context) { completeCommands(cc.App.Writer, commands) }
 	return c
-}
-
-func description(s Spec) string {
-	var b strings.Builder
-	b.WriteString(strings.TrimSpace(s.Description))
-	if s.Examples != "" {
-		b.WriteString("\n\nExamples:\n")
-		for line := range strings.Lines(strings.Trim(s.Examples, "\n")) {
-			b.WriteString("  " + line)
-		}
-	}
-	return strings.TrimSpace(b.String())
 }
 
 func usageOf(c *cli.Command, format string, args ...any) error {

@@ -28,7 +28,7 @@ import (
 
 // New makes the command group.
 func New(env *command.Env) *cli.Command {
-	return command.Group("dlq", "list, show and retry records that a deployment could not handle", "Deployments",
+	return command.Group(env, "dlq", "list, show and retry records that a deployment could not handle", "Deployments",
 		newList(env), newShow(env), newRetry(env))
 }
 

@@ -14,7 +14,7 @@ import (
 
 // New makes the command group.
 func New(env *command.Env) *cli.Command {
-	return command.Group("group", "list, describe, reset and delete consumer groups", "Topics and records",
+	return command.Group(env, "group", "list, describe, reset and delete consumer groups", "Topics and records",
 		newList(env), newDescribe(env), newReset(env), newDelete(env), newDeleteOffsets(env))
 }
 

@@ -13,7 +13,7 @@ import (
 
 // New makes the command group about ready-made plugins.
 func New(env *command.Env) *cli.Command {
-	return command.Group("plugin", "list and describe the ready-made plugins", category, newList(env), newDescribe(env))
+	return command.Group(env, "plugin", "list and describe the ready-made plugins", category, newList(env), newDescribe(env))
 }
 
 func newList(env *command.Env) *cli.Command {

@@ -43,7 +43,7 @@ func NewProduce(env *command.Env) *cli.Command {
 	c := command.New(env, command.Spec{
 		Name: "produce", Usage: "write lines from standard input to a topic", Category: category,
 		Args: "TOPIC", MinArgs: 1, MaxArgs: 1,
-		Description: `Each line is the value of one record. With --key-separator the part before its first
+		Description: `Each line, without its end (LF or CR LF), is the value of one record. With --key-separator the part before its first
 occurrence is the key; a line without it has no key. With --json each line is an object with key, value, headers and timestamp
 (RFC 3339 or milliseconds), as consume --json prints it, and the summary is JSON too. Records are acknowledged when they are
 on disk; the exit code is 1 if any was not. With --transactional all lines become visible together at the end of the input, or

@@ -17,7 +17,7 @@ const category = "Topics and records"
 
 // New makes the command group.
 func New(env *command.Env) *cli.Command {
-	return command.Group("topic", "create, list, describe, alter and delete topics and their oldest records", category,
+	return command.Group(env, "topic", "create, list, describe, alter and delete topics and their oldest records", category,
 		newCreate(env), newList(env), newDescribe(env), newAlter(env), newDelete(env), newDeleteRecords(env))
 }
 

@@ -17,7 +17,7 @@ import (
 
 // New makes the command group.
 func New(env *command.Env) *cli.Command {
-	return command.Group("txn", "list, describe and abort transactions", "Topics and records",
+	return command.Group(env, "txn", "list, describe and abort transactions", "Topics and records",
 		newList(env), newDescribe(env), newProducers(env), newAbort(env))
 }
 
