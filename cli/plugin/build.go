@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -39,7 +40,7 @@ checked as deploy would.`,
 		Examples: `millstream build
 millstream build plugins/upper -o upper.wasm --toolchain go`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the module to `FILE`", DefaultText: "DIR/NAME.wasm", Destination: &o.out},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the module to `FILE`, or into a directory", DefaultText: "DIR/NAME.wasm", Destination: &o.out},
 			&cli.StringFlag{Name: "toolchain", Usage: "`TOOLCHAIN`: auto, tinygo or go", Value: "auto", EnvVars: []string{"MILLSTREAM_TOOLCHAIN"}, Destination: &o.toolchain},
 		},
 		Run: func(ctx context.Context, args []string) error {
@@ -65,8 +66,11 @@ func (o *buildOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	file := defaultName(o.dir, b.report.Manifest) + ".wasm"
 	if o.out == "" {
-		o.out = filepath.Join(o.dir, defaultName(o.dir, b.report.Manifest)+".wasm")
+		o.out = filepath.Join(o.dir, file)
+	} else if info, err := os.Stat(o.out); err == nil && info.IsDir() {
+		o.out = filepath.Join(o.out, file)
 	}
 	if err := writeFile(o.out, b.wasm); err != nil {
 		return err
@@ -155,15 +159,29 @@ func readManifest(dir string) (*module.Manifest, error) {
 	d.KnownFields(true)
 	m := &module.Manifest{}
 	if err := d.Decode(m); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("is empty")
-		}
-		return nil, command.Failedf("%s: %w", file, err)
+		return nil, command.Failedf("%s: %s", file, inYAML(err))
 	}
 	if err := m.Validate(); err != nil {
 		return nil, command.Failedf("%s: %w", file, err)
 	}
 	return m, nil
+}
+
+// inYAML says what is wrong with a manifest in the words of who writes it: without the names of Go types.
+func inYAML(err error) string {
+	if errors.Is(err, io.EOF) {
+		return "is empty"
+	}
+	var lines []string
+	for line := range strings.Lines(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:")) {
+		line, _, _ = strings.Cut(line, " in type ")
+		line = strings.ReplaceAll(line, "not found", "is no key of a manifest")
+		line, _, _ = strings.Cut(line, " into ")
+		if line = strings.TrimPrefix(strings.TrimSpace(line), "yaml: "); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 func defaultName(dir string, m *module.Manifest) string {
@@ -181,6 +199,9 @@ func defaultName(dir string, m *module.Manifest) string {
 // writeFile replaces a file at once, so that nobody reads half a module.
 func writeFile(file string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(file), ".millstream-*")
+	if errors.Is(err, os.ErrNotExist) {
+		return command.NotFoundf("write %s: directory %s does not exist", file, filepath.Dir(file))
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}

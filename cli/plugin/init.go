@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/urfave/cli/v2"
@@ -73,6 +75,20 @@ func (o *initOptions) run() error {
 	return o.tell(files)
 }
 
+// quoted is a path as it is typed into a shell.
+func quoted(path string) string {
+	if strings.HasPrefix(path, "-") {
+		path = "./" + path
+	}
+	safe := func(r rune) bool {
+		return r > unicode.MaxASCII || unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+,@%:", r)
+	}
+	if strings.TrimFunc(path, safe) == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
 func (o *initOptions) tell(files []skeletonFile) error {
 	if o.env.JSON {
 		var paths []string
@@ -82,7 +98,9 @@ func (o *initOptions) tell(files []skeletonFile) error {
 		return o.env.PrintJSON(map[string]any{"name": o.name, "dir": o.dir, "files": paths})
 	}
 	o.env.Printf("plugin %q is in %s: edit main.go\n\n", o.name, o.dir)
-	o.env.Printf("  cd %s\n", o.dir)
+	if filepath.Clean(o.dir) != "." {
+		o.env.Printf("  cd %s\n", quoted(o.dir))
+	}
 	o.env.Printf("  millstream build     # %s.wasm\n", o.name)
 	o.env.Printf("  millstream test      # its cases, in the production host\n")
 	o.env.Printf("  millstream deploy %s.wasm --name %s --from notes --to notes.loud --create-topics\n", o.name, o.name)
