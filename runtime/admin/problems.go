@@ -54,6 +54,7 @@ func problemKinds() []problemKind {
 		{kind[*host.Trap](), "module-stopped", "module does not start", http.StatusUnprocessableEntity},
 		{sentinel(engine.ErrUnknownTopic), "missing-topics", "topics do not exist", http.StatusConflict},
 		{sentinel(engine.ErrGroupActive), "group-active", "consumer group is in use", http.StatusConflict},
+		{sentinel(engine.ErrNotAllowed), "not-allowed", "the cluster does not allow it", http.StatusForbidden},
 		{sentinel(engine.ErrStorage), "storage", "the log refuses writes", http.StatusServiceUnavailable},
 		{sentinel(engine.ErrClosed), "closing", "shutting down", http.StatusServiceUnavailable},
 		{sentinel(runtime.ErrClosed), "closing", "shutting down", http.StatusServiceUnavailable},

@@ -44,6 +44,9 @@ var (
 	ErrUnknownTopic = errors.New("unknown topic")
 	// ErrStorage: the log refused the write (disk full, failed); the batch may be tried again later.
 	ErrStorage = errors.New("the log refused the write")
+	// ErrNotAllowed: the log belongs to a cluster that does not let this user do it. Trying again helps once somebody
+	// has given the right.
+	ErrNotAllowed = errors.New("the user of this connection lacks a right on the cluster (kafka-acls --add)")
 	// ErrTooLarge: an output record is larger than the topic's max.message.bytes.
 	ErrTooLarge = errors.New("output record is too large for its topic")
 	// ErrInvalidRecord: an output record breaks a rule of its topic, such as having no key in a compacted one.

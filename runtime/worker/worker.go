@@ -151,6 +151,7 @@ func (w *Worker) run() {
 		defer w.stopSoft()
 	}
 	var pause backoff
+	var warnedAt time.Time
 	for {
 		joined, err := w.member()
 		if w.soft.Err() != nil {
@@ -160,7 +161,11 @@ func (w *Worker) run() {
 			pause.reset()
 		}
 		w.setTrouble(nil, err)
-		w.logger.Warn("membership lost, joining again", "error", err)
+		level := slog.LevelDebug
+		if time.Since(warnedAt) >= warnInterval {
+			level, warnedAt = slog.LevelWarn, time.Now()
+		}
+		w.logger.Log(w.hard, level, "membership lost, joining again", "error", err)
 		if !pause.wait(w.soft) {
 			break
 		}
@@ -179,7 +184,7 @@ func (w *Worker) run() {
 	w.logger.Info("deployment stopped")
 }
 
-// member is one membership, from Join to Leave; joined tells whether the group gave an assignment.
+// member is one membership, from Join to Leave; joined tells whether the group assigned something.
 func (w *Worker) member() (joined bool, err error) {
 	m, err := w.config.Engine.Join(w.soft, w.config.Group)
 	if err != nil {
@@ -196,7 +201,7 @@ func (w *Worker) member() (joined bool, err error) {
 		if err != nil {
 			break
 		}
-		joined = true
+		joined = joined || len(sessions) > 0
 		running = w.assign(membership, sessions, running, &partitions)
 	}
 	end()

@@ -215,12 +215,19 @@ func (m *member) owned() []*session {
 	return list
 }
 
+// What keeps a member from joining is tried again after firstPause, and after twice as long each time; after lastPause
+// the membership has failed.
+const (
+	firstPause = 10 * time.Millisecond
+	lastPause  = time.Second
+)
+
 // run is the life of the membership.
 func (m *member) run() {
 	defer close(m.stopped)
 	defer m.e.groups.Watch(m.g.Name, m.rebalanced)()
 	defer m.e.topics.Watch(m.topology)()
-	pause := 10 * time.Millisecond
+	pause := firstPause
 	for m.ctx.Err() == nil {
 		settled, err := m.rebalance()
 		switch {
@@ -234,12 +241,16 @@ func (m *member) run() {
 			m.fail(explainGroup(err))
 			m.drop(m.owned()) // no generation will come in whose name they could commit
 			return
+		case err != nil && pause >= lastPause: // whoever joined tries again, and says why
+			m.fail(explainGroup(err))
+			m.drop(m.owned())
+			return
 		case err != nil:
-			m.e.log.Warn("member could not join", slog.String("group", m.g.Name), slog.Any("error", err), slog.Duration("again_in", pause))
+			m.e.log.Debug("member could not join", slog.String("group", m.g.Name), slog.Any("error", err), slog.Duration("again_in", pause))
 			m.wait(pause)
-			pause = min(2*pause, time.Second)
+			pause *= 2
 		case settled:
-			pause = 10 * time.Millisecond
+			pause = firstPause
 			m.attend()
 		}
 	}

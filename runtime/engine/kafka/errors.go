@@ -34,6 +34,10 @@ var classes = []struct{ answer, is error }{
 	{kerr.FencedInstanceID, engine.ErrFenced},
 	{kerr.StaleMemberEpoch, engine.ErrFenced},
 	{kerr.FencedMemberEpoch, engine.ErrFenced},
+	{kerr.TopicAuthorizationFailed, engine.ErrNotAllowed},
+	{kerr.GroupAuthorizationFailed, engine.ErrNotAllowed},
+	{kerr.TransactionalIDAuthorizationFailed, engine.ErrNotAllowed},
+	{kerr.ClusterAuthorizationFailed, engine.ErrNotAllowed},
 	{kgo.ErrClientClosed, engine.ErrClosed},
 }
 

@@ -98,7 +98,7 @@ func (h hooks) OnGroupManageError(err error) {
 		kerr.GroupMaxSizeReached, kerr.InvalidSessionTimeout, kerr.InvalidGroupID,
 	} {
 		if errors.Is(err, final) {
-			h.m.fail(fmt.Errorf("join group %q: %w", h.m.g.Name, err))
+			h.m.fail(fmt.Errorf("join group %q: %w", h.m.g.Name, explain(err)))
 			return
 		}
 	}

@@ -2,13 +2,18 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/millstream-io/millstream/runtime/engine"
 )
+
+// warnInterval is between warnings about trouble that goes on.
+const warnInterval = time.Minute
 
 // openingTogether is for how many partitions a request is under way at a time.
 const openingTogether = 16
@@ -25,6 +30,7 @@ type opening struct {
 // run opens sessions for what is assigned, again and again if that fails.
 func (m *member) run() {
 	var p pauses
+	var warnedAt time.Time
 	for {
 		select {
 		case <-m.kick:
@@ -40,7 +46,12 @@ func (m *member) run() {
 			if m.ctx.Err() != nil {
 				return
 			}
-			if p.last >= lastPause {
+			if errors.Is(err, engine.ErrNotAllowed) {
+				m.fail(err) // whoever joined tries again, and says why
+				return
+			}
+			if p.last >= lastPause && time.Since(warnedAt) >= warnInterval {
+				warnedAt = time.Now()
 				m.log.Warn("assigned partitions cannot be opened", slog.Any("error", err))
 			}
 			if p.wait(m.ctx) != nil {

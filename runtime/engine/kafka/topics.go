@@ -30,7 +30,7 @@ func (k *kafka) EnsureTopic(ctx context.Context, name string, partitions int, co
 	switch {
 	case err == nil, errors.Is(err, kerr.TopicAlreadyExists):
 	case errors.Is(err, kerr.InvalidTopicException), errors.Is(err, kerr.InvalidConfig), errors.Is(err, kerr.InvalidPartitions),
-		errors.Is(err, kerr.PolicyViolation), errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		errors.Is(err, kerr.PolicyViolation), errors.Is(err, kerr.InvalidReplicationFactor):
 		return fmt.Errorf("create topic %q: %w", name, err)
 	default:
 		return explain(fmt.Errorf("create topic %q: %w", name, err))
