@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
@@ -85,55 +86,48 @@ func (r *Runtime) install(ctx context.Context, d *deployment, p *proposal) error
 	return nil
 }
 
-// store puts a proposal into the catalog. Where a new deployment begins is settled just before.
+// store puts a proposal into the catalog.
 func (r *reconciler) store(ctx context.Context, p *proposal) (catalog.Deployment, error) {
-	settled := false
-	stored, err := r.catalog.Change(ctx, p.next.Name, func(before catalog.Deployment, exists bool, others []deploy.Spec) (*deploy.Spec, error) {
+	return r.catalog.Change(ctx, p.next.Name, func(before catalog.Deployment, exists bool, others []deploy.Spec) (*deploy.Spec, error) {
 		next, err := p.decide(before, exists, others)
-		if err == nil && next != nil && !exists {
-			settled = true
-			err = r.settleStart(ctx, *next)
+		if err != nil || next == nil {
+			return nil, err
 		}
-		return next, err
+		if !exists {
+			if err := r.checkGroup(ctx, *next); err != nil { // somebody may have come meanwhile
+				return nil, err
+			}
+		}
+		return next, r.findStarts(ctx, before.Spec, next)
 	})
-	if err != nil && settled && !errors.Is(err, deploy.ErrConflict) && !errors.Is(err, engine.ErrGroupActive) {
-		err = errors.Join(err, r.unsettle(ctx, p.next.Name))
+}
+
+// findStarts finds where a deployment begins in inputs that the version before does not have, to be stored with
+// it: what is produced from now on comes behind "latest", however long the group takes to hand out its partitions,
+// and nothing is committed for a deployment that may never be stored.
+func (r *reconciler) findStarts(ctx context.Context, before deploy.Spec, next *deploy.Spec) error {
+	next.Starts = map[string]deploy.TopicStart{}
+	var added []string
+	for _, input := range next.Inputs {
+		if found, ok := before.Starts[input]; ok {
+			next.Starts[input] = found
+		} else if !slices.Contains(before.Inputs, input) {
+			added = append(added, input)
+		}
 	}
-	return stored, err
-}
-
-// unsettle forgets what settleStart has committed: offsets without a deployment would look like somebody else's
-// to the next attempt. But it may be stored after all, by this attempt, whose answer was lost, or by another
-// one; the catalog knows when nobody else can write to it.
-func (r *reconciler) unsettle(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
-	defer cancel()
-	_, err := r.catalog.Change(ctx, name, func(_ catalog.Deployment, exists bool, _ []deploy.Spec) (*deploy.Spec, error) {
-		if exists {
-			return nil, nil
-		}
-		return nil, r.engine.ForgetGroup(ctx, deploy.GroupName(name))
-	})
-	return err
-}
-
-// settleStart commits where a new deployment begins, before any process can work for it: what is
-// produced from now on comes behind "latest", however long the group takes to hand out its partitions.
-func (r *reconciler) settleStart(ctx context.Context, s deploy.Spec) error {
-	start, err := startOf(s)
+	if len(added) == 0 {
+		return nil
+	}
+	start, err := startOf(*next)
 	if err != nil {
 		return err
 	}
-	offsets, err := r.engine.OffsetsAt(ctx, s.Inputs, start)
+	found, err := r.engine.Starts(ctx, added, start)
 	if err != nil {
-		return fmt.Errorf("find where deployment %q begins: %w", s.Name, err)
+		return fmt.Errorf("find where deployment %q begins: %w", next.Name, err)
 	}
-	err = r.engine.SetOffsets(ctx, deploy.GroupName(s.Name), offsets)
-	switch {
-	case errors.Is(err, engine.ErrGroupActive):
-		return groupInUse(s.Name, err)
-	case err != nil:
-		return fmt.Errorf("commit where deployment %q begins: %w", s.Name, err)
+	for input, at := range found {
+		next.Starts[input] = deploy.TopicStart(at)
 	}
 	return nil
 }
@@ -151,8 +145,7 @@ func (r *Runtime) ensureTopics(ctx context.Context, p *proposal) error {
 	return r.ensureDeadLetters(ctx, p.next)
 }
 
-// leaveTimeout bounds how long a deletion or a reset waits for other processes to leave the group, and how long
-// what a deployment that failed has left takes to be taken back.
+// leaveTimeout bounds how long a deletion or a reset waits for other processes to leave the group.
 const leaveTimeout = 10 * time.Second
 
 // Undeploy stops and forgets a deployment with its versions; its consumer group's offsets are
@@ -299,7 +292,7 @@ func groupInUse(name string, err error) error {
 }
 
 // checkGroup refuses a name whose consumer group has members, or offsets of its inputs: they are somebody else's, and would overrule the start position.
-func (r *Runtime) checkGroup(ctx context.Context, s deploy.Spec) error {
+func (r *reconciler) checkGroup(ctx context.Context, s deploy.Spec) error {
 	group := deploy.GroupName(s.Name)
 	members, err := r.engine.Members(ctx, group)
 	if err != nil {

@@ -81,7 +81,7 @@ func TestALauncherRunsTheDeployments(t *testing.T) {
 			l.calls = nil
 		}
 		s := b.mustDeploy(b.version("1"))
-		if p := s.Partitions[engine.TopicPartition{Topic: "in"}]; s.Phase != worker.PhaseRunning || s.Replacing != 1 || !p.Running || p.Rate != 2.5 || p.Worker.Latency != time.Second || p.Committed != 0 {
+		if p := s.Partitions[engine.TopicPartition{Topic: "in"}]; s.Phase != worker.PhaseRunning || s.Replacing != 1 || !p.Running || p.Rate != 2.5 || p.Worker.Latency != time.Second || p.Begins != 0 {
 			t.Errorf("status is %+v", s)
 		}
 		called("prove wasm 1", "start d")

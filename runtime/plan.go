@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -102,9 +103,22 @@ func (r *Runtime) propose(ctx context.Context, s deploy.Spec, o DeployOptions) (
 		return nil, err
 	}
 	if !exists {
-		return p, r.checkGroup(ctx, p.next)
+		if err := r.checkGroup(ctx, p.next); err != nil {
+			return nil, r.unlessTaken(ctx, p, err)
+		}
 	}
 	return p, nil
+}
+
+// unlessTaken returns why the group of a new deployment cannot be used: perhaps because somebody has deployed the name just now.
+func (r *reconciler) unlessTaken(ctx context.Context, p *proposal, err error) error {
+	if refreshed := r.catalog.Refresh(ctx); refreshed != nil {
+		return errors.Join(err, refreshed)
+	}
+	if stored, exists := r.catalog.Deployment(p.next.Name); exists {
+		_, err = p.decide(stored, exists, nil)
+	}
+	return err
 }
 
 // lookUpTopics finds out which topics are missing.

@@ -161,10 +161,20 @@ func (r *preparer) newWorker(ctx context.Context, p *prepared, program program, 
 		group.Delivery = engine.AtLeastOnce
 	}
 	p.worker, err = worker.New(ctx, worker.Config{
-		Engine: r.engine, Group: group, Release: p.release, Until: worker.Until(until),
+		Engine: r.engine, Group: group, Starts: func() map[string]engine.TopicStart { return r.startsOf(s.Name) }, Release: p.release, Until: worker.Until(until),
 		Stats: stats, Logs: r.logs, Logger: r.logger,
 	})
 	return err
+}
+
+// startsOf is where a deployment begins in its inputs, as it is stored: what is prepared may be older.
+func (r *preparer) startsOf(name string) map[string]engine.TopicStart {
+	starts := map[string]engine.TopicStart{}
+	stored, _ := r.catalog.Deployment(name)
+	for input, found := range stored.Spec.Starts {
+		starts[input] = engine.TopicStart(found)
+	}
+	return starts
 }
 
 // clientPrefix begins the client ids of a deployment's members; the name of the process follows.

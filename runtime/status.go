@@ -49,6 +49,8 @@ type Counts struct {
 type PartitionStatus struct {
 	engine.Position
 	Running bool // this process has a session for it
+	// Begins is where the group begins if it has committed nothing; -1: not known.
+	Begins int64
 	// Owner is the process that has the partition, as host-pid, or a stranger's client id; "" = nobody.
 	Owner string
 	// Rate is how many records were committed per second lately; what follows is also known only where the partition runs.
@@ -57,14 +59,17 @@ type PartitionStatus struct {
 }
 
 // Lag is how many offsets the group is behind the end of the partition; a
-// group that has committed nothing is behind by the whole log when it starts at its beginning, else by nothing that is known.
+// group that has committed nothing is behind by what it begins with, as far as that is known.
 func (p PartitionStatus) Lag(s deploy.Spec) int64 {
 	from := p.Committed
-	if from < 0 {
+	switch {
+	case from >= 0:
+	case p.Begins >= 0:
+		from = p.Begins
+	case s.Start == "earliest":
+		from = p.LogStart
+	default:
 		from = p.LogEnd
-		if s.Start == "earliest" {
-			from = p.LogStart
-		}
 	}
 	return max(0, p.LogEnd-max(from, p.LogStart))
 }
@@ -165,7 +170,10 @@ func (r *Runtime) status(ctx context.Context, d *deployment) (Status, error) {
 	s.Partitions = make(map[engine.TopicPartition]PartitionStatus, len(positions))
 	for tp, position := range positions {
 		p := here[tp]
-		p.Position = position
+		p.Position, p.Begins = position, -1
+		if starts := s.Spec.Starts[tp.Topic].Offsets; int(tp.Partition) < len(starts) {
+			p.Begins = starts[tp.Partition]
+		}
 		s.Partitions[tp] = p
 	}
 	return s, nil

@@ -85,17 +85,26 @@ type Spec struct {
 	// FailureLimit stops the deployment when too many records fail; zero = the default.
 	FailureLimit FailureLimit `json:"failure_limit,omitzero"`
 	// Until ends a bounded run: "end" (of every input as it was when the run began) or an RFC 3339 time; "" = never.
-	Until   string    `json:"until,omitempty"`
-	Start   string    `json:"start"` // latest, earliest, an offset, an RFC 3339 time or a duration ago
-	State   string    `json:"state"`
-	Created time.Time `json:"created"` // of version 1
-	Changed time.Time `json:"changed"` // the state too
+	Until string `json:"until,omitempty"`
+	Start string `json:"start"` // latest, earliest, an offset, an RFC 3339 time or a duration ago
+	// Starts are where Start was in each input when that became one; nobody deploys them, they are found. Without, in what older
+	// versions of Millstream stored, Start is looked for when the group joins.
+	Starts  map[string]TopicStart `json:"starts,omitempty"`
+	State   string                `json:"state"`
+	Created time.Time             `json:"created"` // of version 1
+	Changed time.Time             `json:"changed"` // the state too
 	// Deployed is when this version was; zero in what older versions of Millstream stored.
 	Deployed time.Time `json:"deployed,omitzero"`
 	// By is who deployed this version, as the client told: user@host.
 	By string `json:"by,omitempty"`
 	// Rollback is the version that this one repeats; 0: none.
 	Rollback int `json:"rollback,omitempty"`
+}
+
+// TopicStart is where a deployment begins in the partitions of an input that it has never committed.
+type TopicStart struct {
+	ID      string  `json:"id,omitempty"` // of the topic, which changes when it is made anew; "" where the log has none
+	Offsets []int64 `json:"offsets"`      // by partition
 }
 
 // DeployedAt is when this version was deployed.

@@ -104,6 +104,27 @@ type Start struct {
 	Timestamp time.Time // StartTimestamp: first record at or after it
 }
 
+// TopicStart is where a group begins in the partitions of a topic that it has never committed, as it was found once.
+type TopicStart struct {
+	// ID of the topic then: one that is made anew has another. Empty where the log has no ids.
+	ID string
+	// Offsets by partition.
+	Offsets []int64
+}
+
+// Of is where a group with the start position as given begins in a partition of the topic that has the id now: at the offset
+// that was found, or by what it returns instead. All of a partition that came since, or of a topic
+// that was made anew, is new to the group: unless it looks for a time, it reads that from the beginning.
+func (t TopicStart) Of(partition int32, id string, start Start) Start {
+	switch {
+	case id == t.ID && partition >= 0 && int(partition) < len(t.Offsets):
+		return Start{Kind: StartOffset, Offset: t.Offsets[partition]}
+	case start.Kind == StartTimestamp:
+		return start
+	}
+	return Start{Kind: StartEarliest}
+}
+
 // TransactionalID is the transactional id under which the owner of a partition
 // writes. It follows from the partition, not from the member, so that a new owner fences the old
 // one and ends at once what that one left open. Topic names hold no slash, so no two partitions share one.
@@ -127,10 +148,12 @@ const (
 
 // Group is what a worker wants to join.
 type Group struct {
-	Name     string // consumer group id
-	Client   string // client id, shown by group tools
-	Inputs   []string
-	Start    Start
+	Name   string // consumer group id
+	Client string // client id, shown by group tools
+	Inputs []string
+	Start  Start
+	// Starts say where Start was, by topic, when somebody looked (Engine.Starts): there the group begins, whenever it comes to that.
+	Starts   map[string]TopicStart
 	Delivery Delivery
 }
 
@@ -162,6 +185,8 @@ type Engine interface {
 	Lag(ctx context.Context, group string, inputs []string) (map[TopicPartition]Position, error)
 	// OffsetsAt finds where start is in each partition of the topics; topics that do not exist are left out.
 	OffsetsAt(ctx context.Context, topics []string, start Start) (map[TopicPartition]int64, error)
+	// Starts finds where start is in the topics, to be kept until a group joins (Group.Starts); topics that do not exist are left out.
+	Starts(ctx context.Context, topics []string, start Start) (map[string]TopicStart, error)
 	// SetOffsets commits offsets for a group without members, durable on return; the group need not
 	// exist. With members it is ErrGroupActive and nothing is changed.
 	SetOffsets(ctx context.Context, group string, offsets map[TopicPartition]int64) error

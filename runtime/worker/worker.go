@@ -42,6 +42,8 @@ import (
 type Config struct {
 	Engine engine.Engine
 	Group  engine.Group
+	// Starts is asked for Group.Starts whenever the group is joined; nil: they are what they are.
+	Starts func() map[string]engine.TopicStart
 	Release
 	// CommitInterval is how old a transaction may become while there is more to read; 0 = DefaultCommitInterval.
 	CommitInterval time.Duration
@@ -186,7 +188,11 @@ func (w *Worker) run() {
 
 // member is one membership, from Join to Leave; joined tells whether the group assigned something.
 func (w *Worker) member() (joined bool, err error) {
-	m, err := w.config.Engine.Join(w.soft, w.config.Group)
+	g := w.config.Group
+	if w.config.Starts != nil {
+		g.Starts = w.config.Starts()
+	}
+	m, err := w.config.Engine.Join(w.soft, g)
 	if err != nil {
 		return false, fmt.Errorf("join group %s: %w", w.config.Group.Name, err)
 	}

@@ -118,6 +118,15 @@ func (l *log) subject(delivery engine.Delivery) enginetest.Subject {
 				tb.Fatal(err)
 			}
 		},
+		Remake: func(tb testing.TB, name string, partitions int) {
+			err := l.topics.Delete(context.Background(), name)
+			if err == nil {
+				_, err = l.topics.Create(context.Background(), name, partitions, map[string]string{"retention.ms": "-1"})
+			}
+			if err != nil {
+				tb.Fatal(err)
+			}
+		},
 		Delivery:         delivery,
 		RebalanceTimeout: l.engine.(*embedded).rejoin,
 		Another:          func(testing.TB) engine.Engine { return New(l.topics, l.groups, l.txns, Options{}) },

@@ -151,7 +151,9 @@ func (m *member) settle(fresh []*opening) error {
 // in it is new: a start at the end, or at an offset of the older ones, would pass records over.
 func (m *member) startOf(p *topic.Partition, later bool) (int64, error) {
 	start := m.g.Start
-	if later && (start.Kind == engine.StartLatest || start.Kind == engine.StartOffset) {
+	if found, ok := m.g.Starts[p.Topic()]; ok {
+		start = found.Of(p.Index(), idText(p.TopicID()), start)
+	} else if later && (start.Kind == engine.StartLatest || start.Kind == engine.StartOffset) {
 		start = engine.Start{Kind: engine.StartEarliest}
 	}
 	return offsetAt(p, start)

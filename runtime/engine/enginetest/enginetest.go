@@ -26,6 +26,8 @@ type Subject struct {
 	Produce func(t testing.TB, topic string, partition int32, codec string, records []engine.Record)
 	// Grow gives a topic more partitions.
 	Grow func(t testing.TB, topic string, partitions int)
+	// Remake deletes a topic and makes it again.
+	Remake func(t testing.TB, topic string, partitions int)
 	// RebalanceTimeout is how long the engine's members wait for a session to be closed; 0 skips what needs it.
 	RebalanceTimeout time.Duration
 	// Delivery is what the sessions of the tests are opened with.

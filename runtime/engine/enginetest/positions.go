@@ -13,6 +13,8 @@ func positionTests() []test {
 		{name: "start/positions", run: startPositions},
 		{name: "start/latest is settled once", run: latestIsSettled},
 		{name: "start/new partitions from their beginning", run: grownIsReadFromItsBeginning},
+		{name: "start/as it was found before", run: startsAreKept},
+		{name: "start/in a topic made anew since it was found", run: startsOfARemadeTopic},
 		{name: "start/committed offset wins", run: committedWins},
 		{name: "position/commit and come back", run: commitAndComeBack},
 		{name: "position/abort goes back", run: abortGoesBack},

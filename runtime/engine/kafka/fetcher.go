@@ -32,6 +32,7 @@ const (
 // feed is what was read of one partition and not yet taken. All fields but tp and wake are the fetcher's.
 type feed struct {
 	tp     engine.TopicPartition
+	topic  topicID       // of which it is a partition; zero: of whichever has the name
 	wake   chan struct{} // something has come
 	leader int32         // -1: to be looked up
 	next   int64         // where to read on
@@ -95,9 +96,17 @@ func (f *fetcher) add(tp engine.TopicPartition, offset int64) *feed {
 
 // addTo is add with a wake that several feeds may have in common.
 func (f *fetcher) addTo(tp engine.TopicPartition, offset int64, wake chan struct{}) *feed {
-	x := &feed{tp: tp, wake: wake, leader: -1, next: offset}
+	return f.begin(&feed{tp: tp, wake: wake, leader: -1, next: offset})
+}
+
+// addOf is add for a partition of the topic that has the id: if another one has the name, the session is told so.
+func (f *fetcher) addOf(tp engine.TopicPartition, topic topicID, offset int64) *feed {
+	return f.begin(&feed{tp: tp, topic: topic, wake: make(chan struct{}, 1), leader: -1, next: offset})
+}
+
+func (f *fetcher) begin(x *feed) *feed {
 	f.mu.Lock()
-	f.feeds[tp] = x
+	f.feeds[x.tp] = x
 	f.mu.Unlock()
 	signal(f.lost)
 	return x
@@ -232,6 +241,9 @@ func (f *fetcher) lookup() bool {
 			x.err = fmt.Errorf("%w: %q", engine.ErrUnknownTopic, tp.Topic)
 			signal(x.wake)
 		case !ok:
+		case x.other(info.id):
+			x.err = fmt.Errorf("%w: %q", errInputRemade, tp.Topic)
+			signal(x.wake)
 		case int(tp.Partition) < len(info.leaders):
 			x.leader, x.unknown = info.leaders[tp.Partition], time.Time{}
 		}
@@ -306,6 +318,9 @@ func (r *reader) request() (*kmsg.FetchRequest, map[engine.TopicPartition]questi
 	for tp, x := range r.f.feeds {
 		switch {
 		case x.leader != r.node, x.err != nil: // the session has to be told first
+		case x.other(r.f.c.id(tp.Topic)):
+			x.leader = -1
+			signal(r.f.lost)
 		case x.bytes < bufferBytes:
 			asked[tp] = question{x, x.seeks, x.next}
 			partitions = append(partitions, tp)

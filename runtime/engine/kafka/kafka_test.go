@@ -55,6 +55,7 @@ func subject(t *testing.T, brokers []string, delivery engine.Delivery) enginetes
 		Engine:           openEngine(t, Options{Brokers: brokers, Dial: cable.dial}),
 		Produce:          others.produce,
 		Grow:             others.grow,
+		Remake:           others.remake,
 		RebalanceTimeout: testRebalanceTimeout,
 		Delivery:         delivery,
 		Another:          func(t testing.TB) engine.Engine { return openEngine(t, Options{Brokers: brokers}) },

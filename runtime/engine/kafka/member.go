@@ -28,6 +28,7 @@ type member struct {
 
 	mu       sync.Mutex
 	wanted   map[engine.TopicPartition]bool // assigned
+	began    map[string]topicID             // the inputs as they were first opened; guarded by opening
 	sessions map[engine.TopicPartition]*session
 	version  int           // of sessions; counts up when they change
 	seen     int           // version that Next returned last
@@ -50,7 +51,7 @@ type member struct {
 func newMember(k *kafka, g engine.Group) (*member, error) {
 	m := &member{
 		k: k, g: g, log: k.log.With(slog.String("group", g.Name)),
-		wanted: map[engine.TopicPartition]bool{}, sessions: map[engine.TopicPartition]*session{},
+		wanted: map[engine.TopicPartition]bool{}, began: map[string]topicID{}, sessions: map[engine.TopicPartition]*session{},
 		version: 1, changed: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
 	options := append(slices.Clone(k.options),

@@ -53,9 +53,9 @@ func newSession(m *member, o *opening) *session {
 	w := o.writer
 	s := &session{
 		m: m, tp: o.tp, input: o.input, writer: w, cancel: o.cancel,
-		mark:     fmt.Sprintf("millstream %d/%d ", w.id, w.epoch),
+		mark:     markOf(fmt.Sprintf("%d/%d", w.id, w.epoch), o.topic),
 		revoking: make(chan struct{}), gone: make(chan struct{}),
-		feed: m.fetcher.add(o.tp, o.position),
+		feed: m.fetcher.addOf(o.tp, o.topic, o.position),
 	}
 	s.position.Store(o.position)
 	s.revoke = sync.OnceFunc(func() { close(s.revoking) })
@@ -132,6 +132,10 @@ func (s *session) Poll(ctx context.Context, maxBytes int) (engine.Fetch, error) 
 		s.mu.Lock()
 		found, err := s.read(maxBytes)
 		s.mu.Unlock()
+		if errors.Is(err, errInputRemade) {
+			s.m.contested(s, err)
+			return nil, s.alive()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -353,7 +357,9 @@ func (s *session) Abort(ctx context.Context) error {
 	}
 	at, ok := found[s.tp]
 	if !ok {
-		return fmt.Errorf("%w: group %q has no offset of %s-%d any more", engine.ErrStorage, s.m.g.Name, s.tp.Topic, s.tp.Partition)
+		// It went with its topic, or somebody deleted it: where to go on is found out as at the beginning.
+		s.m.contested(s, errors.New("the group has no offset of the partition any more"))
+		return s.alive()
 	}
 	s.seek(at.offset)
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +20,8 @@ const openingTogether = 16
 // opening is a session that is about to begin.
 type opening struct {
 	tp       engine.TopicPartition
+	topic    topicID // of which it is a partition
+	remade   bool    // since the group read from the topic of that name
 	input    int
 	writer   *writer
 	cancel   context.CancelFunc // of the writer
@@ -128,26 +129,80 @@ func (m *member) prepare(ctx context.Context, who identity, missing []*opening) 
 	if err != nil {
 		return err
 	}
-	var fresh []engine.TopicPartition
-	for _, tp := range partitions {
-		if _, ok := stable[tp]; !ok {
-			fresh = append(fresh, tp)
-		}
-	}
-	starts, err := m.starts(ctx, fresh)
-	if err != nil {
+	if err := m.identify(ctx, missing, stable); err != nil {
 		return err
 	}
-	var settling []*opening
+	var fresh []*opening
 	for _, o := range missing {
-		if at, ok := stable[o.tp]; ok {
+		if at, ok := stable[o.tp]; ok && !o.remade {
 			o.position = at.offset
 		} else {
-			o.position = starts[o.tp]
-			settling = append(settling, o)
+			fresh = append(fresh, o)
 		}
 	}
-	return m.settle(ctx, who, settling)
+	if err := m.findStarts(ctx, fresh); err != nil {
+		return err
+	}
+	if err := m.settle(ctx, who, fresh); err != nil {
+		return err
+	}
+	for _, o := range fresh {
+		if o.remade {
+			m.log.Warn("input topic was made anew since this group read from it: the new one is read from its beginning",
+				slog.String("topic", o.tp.Topic), slog.Int("partition", int(o.tp.Partition)), slog.Int64("offset", o.position))
+		}
+	}
+	return nil
+}
+
+// identify finds out of which topics the partitions are, and which of these were made anew since the group read from one of the
+// name, or since this member came.
+func (m *member) identify(ctx context.Context, missing []*opening, stable map[engine.TopicPartition]committed) error {
+	ids := map[string]topicID{}
+	for _, o := range missing {
+		if _, ok := ids[o.tp.Topic]; !ok {
+			info, err := m.cluster.topic(ctx, o.tp.Topic, metadataMaxAge)
+			if err != nil {
+				return err
+			}
+			ids[o.tp.Topic] = info.id
+		}
+	}
+	sure := map[string]bool{}
+	for _, o := range missing {
+		name := o.tp.Topic
+		for {
+			o.topic = ids[name]
+			o.remade = m.remade(o, stable)
+			if !o.remade || sure[name] {
+				break
+			}
+			id, err := m.cluster.agreedID(ctx, name)
+			if err != nil {
+				return err
+			}
+			ids[name], sure[name] = id, true
+		}
+	}
+	for name, id := range ids {
+		if _, ok := m.began[name]; !ok {
+			m.began[name] = id
+		}
+	}
+	return nil
+}
+
+// remade compares the topic with what the group and this member know of it.
+func (m *member) remade(o *opening, stable map[engine.TopicPartition]committed) bool {
+	if at, ok := stable[o.tp]; ok {
+		id, ok := topicOfMark(at.mark)
+		return ok && id != o.topic
+	}
+	if found, ok := m.g.Starts[o.tp.Topic]; ok {
+		return found.ID != o.topic.String()
+	}
+	id, ok := m.began[o.tp.Topic]
+	return ok && id != o.topic
 }
 
 // newOpening has a producer that is not initialised yet.
@@ -184,39 +239,45 @@ func concurrently(openings []*opening, f func(*opening) error) error {
 	return failed
 }
 
-// starts finds the start positions of partitions that the group has never committed. If
+// findStarts finds the start positions of partitions that the group has never committed. If
 // the group has committed others of a topic, these came later, and everything in
 // them is new: a start at the end, or at an offset of the older ones, would pass records over.
-func (m *member) starts(ctx context.Context, fresh []engine.TopicPartition) (map[engine.TopicPartition]int64, error) {
+func (m *member) findStarts(ctx context.Context, fresh []*opening) error {
 	if len(fresh) == 0 {
-		return nil, nil
+		return nil
 	}
 	all, err := m.cluster.allOffsets(ctx, m.g.Name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	known := map[string]bool{}
 	for tp := range all {
 		known[tp.Topic] = true
 	}
-	var old, grown []engine.TopicPartition
-	for _, tp := range fresh {
-		if known[tp.Topic] && m.g.Start.Kind != engine.StartTimestamp {
-			grown = append(grown, tp)
-		} else {
-			old = append(old, tp)
+	same := map[engine.Start][]*opening{}
+	for _, o := range fresh {
+		start := m.g.Start
+		if found, ok := m.g.Starts[o.tp.Topic]; ok {
+			start = found.Of(o.tp.Partition, o.topic.String(), start)
+		} else if (known[o.tp.Topic] || o.remade) && start.Kind != engine.StartTimestamp {
+			start = engine.Start{Kind: engine.StartEarliest}
+		}
+		same[start] = append(same[start], o)
+	}
+	for start, openings := range same {
+		partitions := make([]engine.TopicPartition, len(openings))
+		for i, o := range openings {
+			partitions[i] = o.tp
+		}
+		offsets, err := m.cluster.offsetsAt(ctx, partitions, start)
+		if err != nil {
+			return err
+		}
+		for _, o := range openings {
+			o.position = offsets[o.tp]
 		}
 	}
-	starts, err := m.cluster.offsetsAt(ctx, old, m.g.Start)
-	if err != nil {
-		return nil, err
-	}
-	beginnings, err := m.cluster.listOffsets(ctx, grown, earliest, false)
-	if err != nil {
-		return nil, err
-	}
-	maps.Copy(starts, beginnings)
-	return starts, nil
+	return nil
 }
 
 // settle commits start positions, all or none: from here on the start is what it is, and "latest" does not move with the
@@ -227,7 +288,7 @@ func (m *member) settle(ctx context.Context, who identity, openings []*opening) 
 	}
 	offsets := map[engine.TopicPartition]committed{}
 	for _, o := range openings {
-		offsets[o.tp] = committed{offset: o.position}
+		offsets[o.tp] = committed{offset: o.position, mark: markOf("start", o.topic) + "0"}
 	}
 	w := openings[0].writer
 	if !w.transactional() {

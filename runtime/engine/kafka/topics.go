@@ -2,13 +2,18 @@ package kafka
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millstream-io/millstream/runtime/engine"
 )
 
 // clusterDefault is what leaves a count to the cluster.
@@ -76,6 +81,109 @@ func (c *cluster) poll(ctx context.Context, name string, partitions int) (yes, n
 		}
 	}
 	return yes, no, silent
+}
+
+// errInputRemade: the topic that a session reads was deleted, and another one has its name now.
+var errInputRemade = errors.New("the topic was made anew")
+
+// other reports that a feed's topic is not the one with the id.
+func (x *feed) other(id topicID) bool { return x.topic != topicID{} && x.topic != id }
+
+// String is how an id is written down; that of a cluster without ids is empty.
+func (id topicID) String() string {
+	if id == (topicID{}) {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// markOf begins the mark of an offset: who commits, and of which topic. The offset of a topic of that name that was deleted
+// says nothing about the one that was made after it.
+func markOf(who string, topic topicID) string {
+	if topic == (topicID{}) {
+		return "millstream " + who + " "
+	}
+	return "millstream " + who + " " + topic.String() + " "
+}
+
+// topicOfMark is the topic that an offset was committed of, if its mark is ours and says so.
+func topicOfMark(mark string) (id topicID, ok bool) {
+	fields := strings.Fields(mark)
+	if len(fields) != 4 || fields[0] != "millstream" {
+		return id, false
+	}
+	b, err := base64.RawURLEncoding.DecodeString(fields[2])
+	return id, err == nil && copy(id[:], b) == len(id) && len(b) == len(id)
+}
+
+// agreedID returns the id of a topic when all brokers that answer say the same: some hear late that it was made anew.
+func (c *cluster) agreedID(ctx context.Context, name string) (topicID, error) {
+	var p pauses
+	for began := time.Now(); ; {
+		heard := map[topicID]bool{}
+		for _, b := range c.client.DiscoveredBrokers() {
+			if info, err := c.ask(ctx, b, name); err == nil {
+				heard[info] = true
+			}
+		}
+		if len(heard) == 1 {
+			found, err := c.lookup(ctx, []string{name})
+			if err != nil {
+				return topicID{}, err
+			}
+			if info, ok := found[name]; ok && heard[info.id] {
+				return info.id, nil
+			}
+		}
+		if time.Since(began) > hearsayTime {
+			return topicID{}, fmt.Errorf("%w: the brokers do not agree which topic %q is", engine.ErrUnknownTopic, name)
+		}
+		if err := p.wait(ctx); err != nil {
+			return topicID{}, err
+		}
+	}
+}
+
+// ask asks one broker for the id of a topic.
+func (c *cluster) ask(ctx context.Context, b *kgo.Broker, name string) (topicID, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = &name
+	req.Topics = append(req.Topics, t)
+	response, err := b.Request(ctx, req)
+	if err != nil {
+		return topicID{}, err
+	}
+	for _, t := range response.(*kmsg.MetadataResponse).Topics {
+		if t.Topic != nil && *t.Topic == name {
+			return t.TopicID, kerr.ErrorForCode(t.ErrorCode)
+		}
+	}
+	return topicID{}, kerr.UnknownTopicOrPartition
+}
+
+// Starts implements engine.Engine.
+func (k *kafka) Starts(ctx context.Context, topics []string, start engine.Start) (map[string]engine.TopicStart, error) {
+	found, err := k.cluster.lookup(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	var partitions []engine.TopicPartition
+	starts := map[string]engine.TopicStart{}
+	for name, info := range found {
+		starts[name] = engine.TopicStart{ID: info.id.String(), Offsets: make([]int64, len(info.leaders))}
+		for i := range info.leaders {
+			partitions = append(partitions, engine.TopicPartition{Topic: name, Partition: int32(i)})
+		}
+	}
+	offsets, err := k.cluster.offsetsAt(ctx, partitions, start)
+	if err != nil {
+		return nil, err
+	}
+	for tp, offset := range offsets {
+		starts[tp.Topic].Offsets[tp.Partition] = offset
+	}
+	return starts, nil
 }
 
 // led reports whether all partitions have a leader.

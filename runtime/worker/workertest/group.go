@@ -86,7 +86,11 @@ func (g *group) start(l *Log, m *member, tp engine.TopicPartition) int64 {
 	if at, ok := g.committed[tp]; ok {
 		return at
 	}
-	at := offsetAt(l.topics[tp.Topic].partitions[tp.Partition], m.config.Start)
+	t, start := l.topics[tp.Topic], m.config.Start
+	if found, ok := m.config.Starts[tp.Topic]; ok {
+		start = found.Of(tp.Partition, t.id, start)
+	}
+	at := offsetAt(t.partitions[tp.Partition], start)
 	g.committed[tp] = at
 	return at
 }

@@ -47,6 +47,23 @@ func (l *Log) OffsetsAt(_ context.Context, topics []string, start engine.Start) 
 	return offsets, nil
 }
 
+// Starts implements engine.Engine.
+func (l *Log) Starts(_ context.Context, topics []string, start engine.Start) (map[string]engine.TopicStart, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	starts := map[string]engine.TopicStart{}
+	for _, name := range topics {
+		if t := l.topics[name]; t != nil {
+			found := engine.TopicStart{ID: t.id}
+			for _, records := range t.partitions {
+				found.Offsets = append(found.Offsets, offsetAt(records, start))
+			}
+			starts[name] = found
+		}
+	}
+	return starts, nil
+}
+
 // SetOffsets implements engine.Engine.
 func (l *Log) SetOffsets(_ context.Context, name string, offsets map[engine.TopicPartition]int64) error {
 	l.mu.Lock()

@@ -31,11 +31,13 @@ type Log struct {
 	kept    map[string]int // calls of KeepGroup
 	changed chan struct{}  // closed and replaced when anything changes
 	fault   func(op, topic string) error
+	made    int // topics, ever
 
 	updating sync.Mutex // held by who updates a topic
 }
 
 type topic struct {
+	id              string
 	partitions      [][]engine.Record
 	maxMessageBytes int
 	configs         map[string]string
@@ -126,7 +128,8 @@ func (l *Log) EnsureTopic(_ context.Context, name string, partitions int, config
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.topics[name] == nil {
-		l.topics[name] = &topic{partitions: make([][]engine.Record, max(1, partitions)), maxMessageBytes: DefaultMaxMessageBytes, configs: maps.Clone(configs)}
+		l.made++
+		l.topics[name] = &topic{id: fmt.Sprint(l.made), partitions: make([][]engine.Record, max(1, partitions)), maxMessageBytes: DefaultMaxMessageBytes, configs: maps.Clone(configs)}
 		if _, err := fmt.Sscan(configs["max.message.bytes"], &l.topics[name].maxMessageBytes); err != nil && configs["max.message.bytes"] != "" {
 			return err
 		}
