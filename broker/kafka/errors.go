@@ -121,12 +121,16 @@ func (s *Service) outcome(what string, err error) (int16, *string) {
 	}
 	k := kafkaError(err)
 	if k == kerr.KafkaStorageError || k == kerr.UnknownServerError {
-		// A full disk fails every request; a line for each would fill what is left.
-		if last, now := s.lastTrouble.Load(), time.Now().UnixNano(); now-last > int64(troubleInterval) && s.lastTrouble.CompareAndSwap(last, now) {
-			s.Logger.Error(what+" failed", "error", err)
-		}
+		s.trouble(what, err)
 	} else {
 		s.Logger.Debug(what+" was refused", "error", err)
 	}
 	return k.Code, message(err)
+}
+
+// trouble logs what is the broker's own. A full disk fails every request; a line for each would fill what is left.
+func (s *Service) trouble(what string, err error) {
+	if last, now := s.lastTrouble.Load(), time.Now().UnixNano(); now-last > int64(troubleInterval) && s.lastTrouble.CompareAndSwap(last, now) {
+		s.Logger.Error(what+" failed", "error", err)
+	}
 }

@@ -14,7 +14,7 @@ import (
 func (s *Service) groupOutcome(what string, err error) int16 {
 	switch {
 	case errors.Is(err, group.ErrJournal):
-		s.Logger.Error(what+" failed", "error", err)
+		s.trouble(what, err)
 		return kerr.NotCoordinator.Code
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return kerr.CoordinatorNotAvailable.Code

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/topic"
@@ -24,6 +25,8 @@ const (
 	expiryInterval = time.Hour
 	// retryInterval lies between two attempts to carry out what was decided.
 	retryInterval = time.Second
+	// troubleInterval is how often it is logged at most that such an attempt failed.
+	troubleInterval = 30 * time.Second
 	// maxIDBytes is the longest transactional id.
 	maxIDBytes = 1000
 )
@@ -51,7 +54,8 @@ type Coordinator struct {
 	byID   map[string]*transaction
 	closed bool
 
-	ended endings
+	ended       endings
+	lastTrouble atomic.Int64 // when an attempt that failed was logged last, in ns since 1970
 }
 
 // transaction is a transactional id. Whoever appends a batch of it holds mu for

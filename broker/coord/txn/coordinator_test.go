@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -216,6 +218,35 @@ func TestFullDisk(t *testing.T) {
 		time.Sleep(2 * retryInterval)
 		synctest.Wait()
 		w.want("1", "1", 1, fmt.Sprintf("CompleteCommit %d/1", p.ID))
+		must(t, w.close())
+	})
+}
+
+// A full disk that lasts is not logged with each attempt: the log may lie on the same disk.
+func TestFullDiskIsNotLoggedAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		fs := &vfs.Fault{FS: vfs.NewMem(), Decide: func(op vfs.Op) error {
+			if full.Load() && op.Kind == vfs.OpWrite && inTopic(op.Path, StateTopic) {
+				return vfs.ErrNoSpace
+			}
+			return nil
+		}}
+		var log strings.Builder
+		w := newWorld(t, fs, Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), JournalPartitions: 1})
+		must(t, w.do(w.init(NoProducer), V2, 0, 1))
+		full.Store(true)
+		time.Sleep(10 * time.Minute) // far beyond the transaction's timeout
+		synctest.Wait()
+		if n := strings.Count(log.String(), "could not be aborted"); n < 1 || n > int(10*time.Minute/troubleInterval) {
+			t.Errorf("%d lines in ten minutes:\n%.1000s", n, log.String())
+		}
+		full.Store(false)
+		time.Sleep(2 * retryInterval)
+		synctest.Wait()
+		if !strings.Contains(log.String(), "timed out and was aborted") {
+			t.Errorf("it was not aborted:\n%.1000s", log.String())
+		}
 		must(t, w.close())
 	})
 }
