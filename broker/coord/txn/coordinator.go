@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/topic"
@@ -25,8 +24,6 @@ const (
 	expiryInterval = time.Hour
 	// retryInterval lies between two attempts to carry out what was decided.
 	retryInterval = time.Second
-	// troubleInterval is how often it is logged at most that such an attempt failed.
-	troubleInterval = 30 * time.Second
 	// maxIDBytes is the longest transactional id.
 	maxIDBytes = 1000
 )
@@ -54,8 +51,8 @@ type Coordinator struct {
 	byID   map[string]*transaction
 	closed bool
 
-	ended       endings
-	lastTrouble atomic.Int64 // when an attempt that failed was logged last, in ns since 1970
+	ended   endings
+	trouble trouble
 }
 
 // transaction is a transactional id. Whoever appends a batch of it holds mu for
@@ -88,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Coordinator, error) {
 		return nil, err
 	}
 	c := &Coordinator{
-		log: log, topics: o.Topics, offsets: o.Offsets, markers: &markers{o.Topics, o.Offsets}, journal: j,
+		log: log, trouble: trouble{log: log}, topics: o.Topics, offsets: o.Offsets, markers: &markers{o.Topics, o.Offsets}, journal: j,
 		maxTimeout: cmp.Or(o.MaxTimeout, defaultMaxTimeout),
 		expiration: cmp.Or(o.Expiration, defaultExpiration),
 		maxIDs:     cmp.Or(o.MaxIDs, defaultMaxIDs),

@@ -3,7 +3,6 @@ package txn
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 )
 
@@ -80,7 +79,7 @@ func (c *Coordinator) finish(ctx context.Context, t *transaction) error {
 
 // finishLater carries a decision out in the background, as soon as the disk lets it.
 func (c *Coordinator) finishLater(t *transaction, why error) {
-	c.trouble("transaction is not ended in all partitions yet, trying again", t, why)
+	c.trouble.warn("transaction is not ended in all partitions yet, trying again", t, why)
 	c.spawn(func() {
 		ticker := time.NewTicker(retryInterval)
 		defer ticker.Stop()
@@ -96,16 +95,6 @@ func (c *Coordinator) finishLater(t *transaction, why error) {
 			}
 		}
 	})
-}
-
-// trouble logs what is tried again each retryInterval, for any number of transactions. On a full disk a line for each time would fill
-// what is left.
-func (c *Coordinator) trouble(what string, t *transaction, err error) {
-	level := slog.LevelDebug
-	if last, now := c.lastTrouble.Load(), time.Now().UnixNano(); now-last > int64(troubleInterval) && c.lastTrouble.CompareAndSwap(last, now) {
-		level = slog.LevelWarn
-	}
-	c.log.Log(c.ctx, level, what, "transactional_id", t.id, "error", err)
 }
 
 // carryOut writes the markers of a prepared transaction that are missing, once

@@ -93,7 +93,7 @@ func (c *Coordinator) startTimer(t *transaction, timeout time.Duration) {
 // the next epoch, so that the producer cannot go on with it.
 func (c *Coordinator) timedOut(t *transaction, round int64) {
 	if err := c.lockSettled(c.ctx, t); err != nil {
-		c.trouble("transaction timed out and could not be aborted, trying again", t, err)
+		c.trouble.warn("transaction timed out and could not be aborted, trying again", t, err)
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.round == round {
@@ -118,7 +118,7 @@ func (c *Coordinator) timedOut(t *transaction, round int64) {
 		err = c.finish(c.ctx, t)
 	}
 	if err != nil {
-		c.trouble("transaction timed out and could not be aborted, trying again", t, err)
+		c.trouble.warn("transaction timed out and could not be aborted, trying again", t, err)
 		return
 	}
 	c.log.Info("transaction timed out and was aborted", "transactional_id", t.id, "timeout", timeout)
