@@ -58,9 +58,7 @@ func (o *changeOptions) change(done string, do func(*connect.AdminClient) (*admi
 		return o.env.PrintJSON(s)
 	}
 	o.env.Printf("%s %s: %s\n", done, s.Spec.Name, s.Phase)
-	if s.Reason != "" {
-		o.env.Printf("  %s\n", s.Reason)
-	}
+	tell(o.env, s.Reason)
 	return nil
 }
 

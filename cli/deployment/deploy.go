@@ -210,9 +210,7 @@ func (o *deployOptions) tell(s *admin.Status, info *admin.ModuleInfo) {
 	style := terminal.NewStyle(o.env.OutTerminal, o.env.Getenv)
 	name := s.Spec.Name
 	o.env.Printf("%s is %s: %s\n", style.Bold(name), colouredPhase(style, s.Phase), route(s.Spec))
-	if s.Reason != "" {
-		o.env.Printf("  %s\n", s.Reason)
-	}
+	tell(o.env, s.Reason)
 	module := o.source
 	if m := info.Manifest; m != nil {
 		module = strings.TrimSpace(m.Name + " " + m.Version)

@@ -68,6 +68,15 @@ func colouredPhase(s terminal.Style, phase string) string {
 	return s.Warn(phase)
 }
 
+// tell prints what is to be said about a deployment, if anything is. Some of it are words of its module.
+func tell(env *command.Env, remarks ...string) {
+	for _, remark := range remarks {
+		if remark != "" {
+			env.Printf("  %s\n", terminal.Escape([]byte(remark)))
+		}
+	}
+}
+
 // act opens the admin API, does one thing with one deployment and explains what went wrong.
 func act(a *connect.Admin, do func(*connect.AdminClient) (*admin.Status, error)) (*admin.Status, error) {
 	client, err := a.Open()

@@ -50,12 +50,8 @@ func (o *statusOptions) run(ctx context.Context) error {
 	}
 	style := terminal.NewStyle(o.env.OutTerminal, o.env.Getenv)
 	o.env.Printf("%s is %s: %s\n", style.Bold(s.Spec.Name), colouredPhase(style, s.Phase), route(s.Spec))
-	if s.Reason != "" {
-		o.env.Printf("  %s\n", s.Reason)
-	}
-	for _, hint := range s.Hints {
-		o.env.Printf("  %s\n", hint)
-	}
+	tell(o.env, s.Reason)
+	tell(o.env, s.Hints...)
 	o.env.Printf("\n")
 	if err := o.facts(s); err != nil {
 		return err
@@ -88,7 +84,7 @@ func (o *statusOptions) partitions(s *admin.Status) error {
 	}
 	for _, p := range s.Partitions {
 		if p.Trouble != "" {
-			o.env.Printf("  %s partition %d: %s\n", p.Topic, p.Partition, p.Trouble)
+			tell(o.env, fmt.Sprintf("%s partition %d: %s", p.Topic, p.Partition, p.Trouble))
 		}
 	}
 	return nil

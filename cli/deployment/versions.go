@@ -119,9 +119,7 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 		return nil
 	}
 	o.env.Printf("%s is %s: version %d is what version %d was\n", o.name, s.Phase, s.Spec.Version, s.Spec.Rollback)
-	if s.Reason != "" {
-		o.env.Printf("  %s\n", s.Reason)
-	}
+	tell(o.env, s.Reason)
 	return nil
 }
 

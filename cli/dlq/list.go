@@ -133,7 +133,7 @@ func (l *letter) row() []any {
 	if l.strange != nil {
 		return []any{at, when, "-", "-", l.strange.Error()}
 	}
-	reason := []rune(string(terminal.Escape([]byte(l.Reason))))
+	reason := []rune(string(terminal.Escape([]byte(brief(l.Reason)))))
 	if len(reason) > maxReasonWidth {
 		reason = append(reason[:maxReasonWidth-1], '…')
 	}
@@ -141,4 +141,18 @@ func (l *letter) row() []any {
 		reason = append([]rune("(retried) "), reason...)
 	}
 	return []any{at, when, fmt.Sprintf("%s/%d@%d", l.From.Topic, l.From.Partition, l.Letter.Offset), l.Kind, string(reason)}
+}
+
+// brief is what tells one failure from another: of a guest that was stopped that is what it said last, not where it
+// stood, and the kind has a column of its own. dlq show has all of it.
+func brief(reason string) string {
+	if _, said, ok := strings.Cut(reason, "; last output: "); ok {
+		return said
+	}
+	if rest, ok := strings.CutPrefix(reason, "guest stopped ("); ok {
+		if _, why, ok := strings.Cut(rest, "): "); ok {
+			return why
+		}
+	}
+	return reason
 }

@@ -68,10 +68,10 @@ func (o *showOptions) print(l *letter) {
 		if b == nil {
 			return "null"
 		}
-		return string(terminal.Escape(b))
+		return string(b)
 	}
 	line := func(name, format string, args ...any) {
-		o.env.Printf("%-12s %s\n", name, fmt.Sprintf(format, args...))
+		o.env.Printf("%-12s %s\n", name, terminal.Escape(fmt.Appendf(nil, format, args...)))
 	}
 	line("letter", "%s", l.address())
 	line("time", "%s", l.record.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
