@@ -49,7 +49,7 @@ func (a *App) Commands() []*cli.Command { return a.cli.Commands }
 func (a *App) Run(ctx context.Context, args []string) error {
 	a.env.args = args
 	err := a.run(ctx, args)
-	report(a.env.Err, err, a.env.JSON || jsonAsked(args))
+	report(a.env, err, a.env.JSON || jsonAsked(args))
 	return err
 }
 

@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
+
+	"github.com/millstream-io/millstream/cli/terminal"
 )
 
 // Exit codes. Scripts rely on them.
@@ -77,8 +78,10 @@ func ExitCode(err error) int {
 	return CodeFailed
 }
 
-// report prints an error once, for people or as one JSON line.
-func report(w io.Writer, err error, asJSON bool) {
+// report prints an error once, for people or as one JSON line. A terminal gets no control characters: errors quote names and
+// what servers and modules say.
+func report(env *Env, err error, asJSON bool) {
+	w := env.Err
 	code := ExitCode(err)
 	if err == nil || code == CodeInterrupted {
 		return
@@ -97,12 +100,22 @@ func report(w io.Writer, err error, asJSON bool) {
 		fmt.Fprintf(w, "%s\n", line)
 		return
 	}
-	text := strings.TrimRight(err.Error(), "\n")
-	if !strings.HasPrefix(text, "millstream") {
+	printable := func(line string) string {
+		if env.ErrTerminal {
+			return string(terminal.Escape([]byte(line)))
+		}
+		return line
+	}
+	var lines []string
+	for line := range strings.Lines(strings.TrimRight(err.Error(), "\n")) {
+		lines = append(lines, printable(strings.TrimRight(line, "\r\n")))
+	}
+	text := strings.Join(lines, "\n")
+	if !strings.HasPrefix(text, "millstream ") { // as those do that begin with the command's name
 		text = "millstream: " + text
 	}
 	fmt.Fprintln(w, text)
 	for line := range strings.Lines(fix) {
-		fmt.Fprintf(w, "  %s\n", strings.TrimRight(line, "\n"))
+		fmt.Fprintf(w, "  %s\n", printable(strings.TrimRight(line, "\n")))
 	}
 }
