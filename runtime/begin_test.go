@@ -18,11 +18,15 @@ var errDied = errors.New("the process has ended")
 type dyingLog struct {
 	*workertest.Log
 	dying, died bool
+	before      func() // each update
 }
 
 func (l *dyingLog) Update(ctx context.Context, name string, f func(context.Context) ([]engine.Record, error)) error {
 	if l.died {
 		return errDied
+	}
+	if l.before != nil {
+		l.before()
 	}
 	if !l.dying {
 		return l.Log.Update(ctx, name, f)

@@ -149,38 +149,54 @@ func (r *Runtime) ensureTopics(ctx context.Context, p *proposal) error {
 const leaveTimeout = 10 * time.Second
 
 // Undeploy stops and forgets a deployment with its versions; its consumer group's offsets are
-// forgotten too. Its dead letter topic stays. Errors: deploy.ErrNotFound, the engine's.
+// forgotten too. Its dead letter topic stays. First the deployment is stored as one that is being deleted, so that who comes
+// after a process that ended meanwhile knows what is left to do. While somebody else is in
+// the group (a worker that died is, until its session times out) it stays so; it goes when they have left, or Undeploy is called again.
+// Errors: deploy.ErrNotFound, engine.ErrGroupActive, the engine's.
 func (r *Runtime) Undeploy(ctx context.Context, name string) error {
 	d, err := r.take(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer d.unlock()
+	stored, err := r.catalog.Change(ctx, name, func(before catalog.Deployment, exists bool, _ []deploy.Spec) (*deploy.Spec, error) {
+		if !exists || before.Err != nil || before.Spec.State == deploy.Deleting {
+			return nil, nil
+		}
+		return inState(before.Spec, deploy.Deleting), nil
+	})
+	if err != nil {
+		return err
+	}
+	// Now it is decided: a caller who goes away does not keep it from happening.
+	ctx = context.WithoutCancel(ctx)
+	d.adopt(stored)
 	if err := r.stop(ctx, d); err != nil {
 		r.logger.Warn("stopping a deployment that is deleted", "deployment", name, "error", err)
 	}
-	spec, _, _, _ := d.snapshot()
-	if err := r.catalog.Delete(ctx, name, spec.Created); err != nil {
-		d.setFailure(fmt.Errorf("half deleted: %w: delete it again", err))
-		return err
-	}
-	// The name is free only afterwards: a deployment that takes it at once must not lose its own offsets. A
-	// caller who goes away now does not leave offsets behind, which would keep the name from being used again.
-	err = r.forgetGroup(context.WithoutCancel(ctx), name)
-	r.remove(d)
-	r.inBackground(r.collectGarbage)
-	if err != nil {
-		return fmt.Errorf("deployment %q is deleted, but the offsets of its group are still there: %w", name, err)
-	}
-	return nil
-}
-
-// forgetGroup deletes a group when the other processes that follow the catalog have left it.
-func (r *Runtime) forgetGroup(ctx context.Context, name string) error {
 	if err := r.awaitEmpty(ctx, name); err != nil {
 		return err
 	}
-	return r.engine.ForgetGroup(ctx, deploy.GroupName(name))
+	return r.finishDeletion(ctx, d)
+}
+
+// finishDeletion forgets the group of a deployment that is being deleted, and then the deployment, which until then keeps
+// its name: who takes that at once must not lose his own offsets. The caller has the deployment's turn.
+func (r *reconciler) finishDeletion(ctx context.Context, d *deployment) error {
+	spec, _, _, _ := d.snapshot()
+	err := r.catalog.Delete(ctx, d.name, spec.Created, func(ctx context.Context) error {
+		return r.engine.ForgetGroup(ctx, deploy.GroupName(d.name))
+	})
+	switch {
+	case errors.Is(err, engine.ErrGroupActive):
+		return fmt.Errorf("deployment %q is stopped, and deleted as soon as nobody is in its consumer group: a worker that died keeps its place until its session times out, "+
+			"another program until it ends (`millstream group describe %s` shows them): %w", d.name, deploy.GroupName(d.name), err)
+	case err != nil:
+		return fmt.Errorf("deployment %q is stopped, but not deleted yet, that is tried again: %w", d.name, err)
+	}
+	r.remove(d)
+	r.inBackground(r.collectGarbage)
+	return nil
 }
 
 // awaitEmpty waits a while for other processes to do what is stored by now: to leave the group of a deployment that shall not run.
@@ -277,8 +293,14 @@ func changeable(name string, d catalog.Deployment, exists bool) error {
 		return notFound(name)
 	case d.Err != nil:
 		return fmt.Errorf("%w: deployment %q cannot be read from the catalog: delete it and deploy it again: %w", deploy.ErrInvalid, name, d.Err)
+	case d.Spec.State == deploy.Deleting:
+		return beingDeleted(name)
 	}
 	return nil
+}
+
+func beingDeleted(name string) error {
+	return fmt.Errorf("%w: %q is being deleted, try again when it is gone: `millstream status %s` tells what that waits for", deploy.ErrConflict, name, name)
 }
 
 func notFound(name string) error {

@@ -173,7 +173,7 @@ func TestConflicts(t *testing.T) {
 			text: "somebody else has deployed"},
 		"both upgrade it": {deployed: true, rival: func(b *bench) { b.mustDeploy(b.version("rival", func(s *deploy.Spec) { s.By = "rival" })) },
 			text: `was at version 1 when this began, and is at version 2 now, by rival`},
-		"one deletes it": {deployed: true, rival: func(b *bench) { b.ok(b.runtime.catalog.Delete(b.t.Context(), "d", time.Time{})) },
+		"one deletes it": {deployed: true, rival: func(b *bench) { b.ok(b.runtime.catalog.Delete(b.t.Context(), "d", time.Time{}, nil)) },
 			text: "somebody else has deleted"},
 		"one pauses it": {deployed: true, rival: func(b *bench) {
 			_, err := b.runtime.Pause(b.t.Context(), "d")

@@ -86,6 +86,8 @@ func (r *Runtime) propose(ctx context.Context, s deploy.Spec, o DeployOptions) (
 	switch {
 	case exists && o.New:
 		return nil, fmt.Errorf("%w: %q is at version %d: without --new this would make the next one", deploy.ErrExists, s.Name, stored.Spec.Version)
+	case exists && stored.Spec.State == deploy.Deleting:
+		return nil, beingDeleted(s.Name)
 	case exists && stored.Err != nil:
 		return nil, fmt.Errorf("%w: %q cannot be read from the catalog: delete it and deploy it again: %w", deploy.ErrExists, s.Name, stored.Err)
 	}
@@ -168,6 +170,9 @@ func (p *proposal) decide(before catalog.Deployment, exists bool, others []deplo
 	case exists && (before.Err != nil || before.Spec.Version != p.before.Version):
 		return nil, fmt.Errorf("%w: %q was at version %d when this began, and is at version %d now%s: `millstream history %s` shows what changed; deploy again to replace it",
 			deploy.ErrConflict, p.next.Name, p.before.Version, before.Spec.Version, by(before.Spec), p.next.Name)
+	}
+	if exists && before.Spec.State == deploy.Deleting {
+		return nil, beingDeleted(p.next.Name)
 	}
 	if err := p.next.CheckCycle(others); err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func (r *reconciler) concerns(name string) bool { return r.only == "" || r.only 
 func (r *reconciler) behind(d *deployment, stored catalog.Deployment, retry bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.offset != stored.Offset {
+	if d.offset != stored.Offset || retry && stored.Spec.State == deploy.Deleting {
 		return true
 	}
 	if d.failure == nil || stored.Err != nil || d.spec.State != deploy.Running {
@@ -145,6 +145,8 @@ func (r *reconciler) settle(d *deployment) {
 	stored, ok := r.catalog.Deployment(d.name)
 	switch {
 	case ok && !r.behind(d, stored, true):
+	case ok && stored.Spec.State == deploy.Deleting:
+		r.settleDeletion(d, stored)
 	case ok:
 		if err := r.apply(r.ctx, d, stored, nil); err != nil && r.ctx.Err() == nil {
 			r.logger.Error("deployment is not as it should be", "deployment", d.name, "version", stored.Spec.Version, "error", err)
@@ -154,6 +156,22 @@ func (r *reconciler) settle(d *deployment) {
 			r.logger.Warn("stopping a deployment that was deleted", "deployment", d.name, "error", err)
 		}
 		r.remove(d)
+	}
+}
+
+// settleDeletion stops a deployment that is being deleted. Should who deletes it have ended in the middle of that, somebody else
+// brings it to its end when the group is empty.
+func (r *reconciler) settleDeletion(d *deployment, stored catalog.Deployment) {
+	again := d.adopt(stored).State == deploy.Deleting
+	if err := r.stop(r.ctx, d); err != nil && r.ctx.Err() == nil {
+		r.logger.Warn("stopping a deployment that is deleted", "deployment", d.name, "error", err)
+	}
+	if !again || r.only != "" {
+		return
+	}
+	if err := r.finishDeletion(r.ctx, d); err != nil {
+		d.setFailure(err)
+		r.logger.Debug("deployment cannot be deleted yet", "deployment", d.name, "error", err)
 	}
 }
 

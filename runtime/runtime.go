@@ -127,7 +127,7 @@ func open(ctx context.Context, o Options, c compiler) (*Runtime, error) {
 }
 
 // collectGarbage forgets modules and assets that no deployment and no kept version needs, and those that were only tried.
-func (r *Runtime) collectGarbage() {
+func (r *reconciler) collectGarbage() {
 	r.tried.forget(time.Now().Add(-catalog.GracePeriod))
 	n, err := r.catalog.Collect(r.ctx)
 	if err != nil && r.ctx.Err() == nil {

@@ -14,8 +14,11 @@ import (
 	"github.com/millstream-io/millstream/runtime/worker"
 )
 
-// PhasePaused is the phase of a deployment that should not run; the others are those of package worker.
-const PhasePaused = "paused"
+// Phases of a deployment that should not run; the others are those of package worker.
+const (
+	PhasePaused   = "paused"
+	PhaseDeleting = "deleting"
+)
 
 // Status is a deployment and how it does; package admin shows it as JSON.
 // What is counted, this process has counted since it began.
@@ -253,6 +256,10 @@ func missingInput(inputs []string, positions map[engine.TopicPartition]engine.Po
 func (d *deployment) phase() (phase, reason string) {
 	spec, _, w, failure := d.snapshot()
 	switch {
+	case spec.State == deploy.Deleting && failure != nil:
+		return PhaseDeleting, failure.Error()
+	case spec.State == deploy.Deleting:
+		return PhaseDeleting, "it is stopped, and goes when its consumer group is empty"
 	case failure != nil:
 		return worker.PhaseFailed, failure.Error()
 	case spec.State == deploy.Paused:

@@ -198,7 +198,7 @@ func TestWhatIsStoredComesBack(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		store(t, c, spec(name, m))
 	}
-	if err := c.Delete(t.Context(), "b", time.Time{}); err != nil {
+	if err := c.Delete(t.Context(), "b", time.Time{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	check := func(what string, c *Catalog) {
@@ -318,7 +318,7 @@ func TestGarbageIsForgottenAfterItsGrace(t *testing.T) {
 		if len(l.records) != 3 {
 			t.Errorf("%d records after compaction, want 3", len(l.records))
 		}
-		if err := c.Delete(t.Context(), "a", time.Time{}); err != nil {
+		if err := c.Delete(t.Context(), "a", time.Time{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		collected(2)
@@ -352,7 +352,7 @@ func TestBoundsAndFailures(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	<-c.turn
-	if err := c.Delete(ctx, "a", time.Time{}); !errors.Is(err, context.Canceled) {
+	if err := c.Delete(ctx, "a", time.Time{}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("while another writes: %v", err)
 	}
 }

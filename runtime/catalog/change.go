@@ -15,7 +15,7 @@ import (
 //
 // decide gets the deployment as it is (exists false: there is none) and all others, and returns
 // what it should be; nil changes nothing. It runs again when another process was faster, so it has no effects. When
-// the version differs, the replaced one is kept for its history. Module and assets must be there: ErrNotFound or ErrDamaged if
+// the version differs, the replaced one is kept for its history. Module and assets must be there, unless it is to be deleted: ErrNotFound or ErrDamaged if
 // not. An error of decide is returned as it is. Change returns what is stored then.
 func (c *Catalog) Change(ctx context.Context, name string, decide func(before Deployment, exists bool, others []deploy.Spec) (*deploy.Spec, error)) (Deployment, error) {
 	if err := c.lock(ctx); err != nil {
@@ -29,7 +29,7 @@ func (c *Catalog) Change(ctx context.Context, name string, decide func(before De
 			return nil, err
 		}
 		before, exists := c.Deployment(name)
-		if next, refused = decide(before, exists, c.Others(name)); refused == nil && next != nil {
+		if next, refused = decide(before, exists, c.Others(name)); refused == nil && next != nil && next.State != deploy.Deleting {
 			refused = c.Has(*next)
 		}
 		if refused != nil || next == nil {
@@ -107,8 +107,10 @@ func (c *Catalog) changeRecords(before Deployment, exists bool, next deploy.Spec
 	return records, nil
 }
 
-// Delete forgets a deployment and its versions, if it is the one that was created then; the zero time is any. Without one of the name nothing is done.
-func (c *Catalog) Delete(ctx context.Context, name string, created time.Time) error {
+// Delete forgets a deployment and its versions, if it is the one that was created then; the zero time is any. Without one of the
+// name nothing is done. last is what comes ahead of it while the name is still taken, and nobody else changes the catalog: nil, or a function
+// that may run again when another process was faster, and whose error keeps the deployment.
+func (c *Catalog) Delete(ctx context.Context, name string, created time.Time, last func(context.Context) error) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
@@ -120,6 +122,11 @@ func (c *Catalog) Delete(ctx context.Context, name string, created time.Time) er
 		d, exists := c.Deployment(name)
 		if !exists || (!created.IsZero() && d.Err == nil && !d.Spec.Created.Equal(created)) {
 			return nil, nil
+		}
+		if last != nil {
+			if err := last(ctx); err != nil {
+				return nil, err
+			}
 		}
 		records := []engine.Record{tombstone(deploymentRecordKey(name))}
 		for _, v := range c.Versions(name) {

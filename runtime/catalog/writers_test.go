@@ -119,7 +119,7 @@ func TestVersionsAreKept(t *testing.T) {
 		if d, _ := c.Deployment("a"); d.Err != nil || d.Spec.Version != last {
 			t.Errorf("a damaged version concerns the deployment: %+v", d)
 		}
-		if err := c.Delete(t.Context(), "a", time.Time{}); err != nil {
+		if err := c.Delete(t.Context(), "a", time.Time{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		l.compact()
@@ -165,7 +165,7 @@ func TestFollowers(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Follow ended with %v", err)
 		}
-		if err := a.Delete(t.Context(), "a", time.Time{}); err != nil {
+		if err := a.Delete(t.Context(), "a", time.Time{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		l.compact()
@@ -189,14 +189,14 @@ func TestADeploymentIsDeletedOnceAndNotItsSuccessor(t *testing.T) {
 	l := &memoryLog{}
 	c := open(t, l)
 	s := store(t, c, spec("a", put(t, c, Module, []byte("m")))).Spec
-	if err := c.Delete(t.Context(), "a", s.Created.Add(time.Second)); err != nil {
+	if err := c.Delete(t.Context(), "a", s.Created.Add(time.Second), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := c.Deployment("a"); !ok {
 		t.Error("another deployment of the name was deleted")
 	}
 	for range 2 {
-		if err := c.Delete(t.Context(), "a", s.Created); err != nil {
+		if err := c.Delete(t.Context(), "a", s.Created, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -65,6 +65,9 @@ const (
 	Paused  = "paused"
 	// Completed is what a bounded run becomes by itself when it has got to its end.
 	Completed = "completed"
+	// Deleting is what a deployment is between the decision to delete it and the end of the last trace of it: it does not run, and
+	// its name is not free yet.
+	Deleting = "deleting"
 )
 
 // Spec is a deployment as its user wants it. It is stored as JSON in the catalog.

@@ -196,7 +196,7 @@ type Engine interface {
 	// they do not expire: brokers forget those of groups that nobody is in for long
 	// (offsets.retention.minutes). With members, or without offsets, it does nothing.
 	KeepGroup(ctx context.Context, group string) error
-	// ForgetGroup deletes the committed offsets of a group without members.
+	// ForgetGroup deletes the committed offsets of a group without members; one with members is ErrGroupActive.
 	ForgetGroup(ctx context.Context, group string) error
 }
 

@@ -285,7 +285,7 @@ func (e *embedded) ForgetGroup(ctx context.Context, name string) error {
 	case err == nil, errors.Is(err, group.ErrGroupNotFound):
 		return nil
 	case errors.Is(err, group.ErrNonEmptyGroup):
-		return err
+		return fmt.Errorf("%w: group %q: %w", engine.ErrGroupActive, name, err)
 	}
 	return explain(fmt.Errorf("forget group %q: %w", name, err))
 }

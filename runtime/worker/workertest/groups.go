@@ -117,7 +117,7 @@ func (l *Log) ForgetGroup(_ context.Context, name string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if g := l.groups[name]; g != nil && len(g.members) > 0 {
-		return fmt.Errorf("group %s has %d members", name, len(g.members))
+		return fmt.Errorf("%w: group %s has %d", engine.ErrGroupActive, name, len(g.members))
 	}
 	delete(l.groups, name)
 	return nil
