@@ -78,7 +78,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 	if o.env.JSON {
 		return o.env.PrintJSON(map[string]any{
 			"file": o.out, "toolchain": b.toolchain, "size_bytes": len(b.wasm), "seconds": b.took.Seconds(),
-			"digest": b.report.Digest.String(), "warnings": b.report.Warnings,
+			"digest": b.report.Digest.String(), "warnings": append([]string{}, b.report.Warnings...),
 		})
 	}
 	o.env.Printf("%s: %s, built with %s in %s\n", o.out, terminal.Size(int64(len(b.wasm))), b.toolchain, terminal.Duration(b.took))

@@ -141,11 +141,10 @@ func (o *serverOptions) announce(p *Process, took time.Duration) error {
 	o.env.Printf("  Kafka clients   %s\n", p.Brokers)
 	o.env.Printf("  admin API       %s   (/metrics, /healthz)\n", p.AdminURL)
 	o.env.Printf("  data            %s\n\n", o.DataDir)
-	flags := ""
 	if p.Brokers != "127.0.0.1:9092" || p.AdminURL != "http://127.0.0.1:9644" {
 		o.env.Printf("  export MILLSTREAM_BROKERS=%s MILLSTREAM_ADMIN=%s\n", p.Brokers, p.AdminURL)
 	}
-	o.env.Printf("  millstream deploy plugin:translate --name spanish --from notes --to notes.es --config to=es --create-topics%s\n", flags)
+	o.env.Printf("  millstream deploy plugin:translate --name spanish --from notes --to notes.es --config to=es --create-topics\n")
 	o.env.Printf("  echo 'good morning' | millstream produce notes && millstream consume notes.es --follow\n\n")
 	o.env.Printf("Ctrl-C stops it.\n")
 	return nil
