@@ -54,16 +54,12 @@ type process struct {
 
 // gate is the network of one client: closed, the client is as good as dead.
 type gate struct {
-	route  func(host string) string // as in run
 	mu     sync.Mutex
 	closed bool
 	conns  []net.Conn
 }
 
 func (g *gate) dial(ctx context.Context, network, host string) (net.Conn, error) {
-	if g.route != nil {
-		host = g.route(host)
-	}
 	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, host)
 	if err != nil {
 		return nil, err
@@ -104,7 +100,7 @@ func (r *run) options(g *gate) []kgo.Opt {
 // start makes the client of a process. With the transactional id of its
 // predecessor it ends what that one left open; with another, time does.
 func (r *run) start(id int, m mode, random *rand.Rand, transactionalID string) (*process, error) {
-	p := &process{id: id, mode: m, random: random, run: r, gate: &gate{route: r.route}, positions: map[string]int64{}, given: received{}, moved: map[string]bool{}}
+	p := &process{id: id, mode: m, random: random, run: r, gate: &gate{}, positions: map[string]int64{}, given: received{}, moved: map[string]bool{}}
 	opts := r.options(p.gate)
 	if m != plain {
 		opts = append(opts, kgo.TransactionalID(transactionalID), kgo.TransactionTimeout(transactionTimeout))

@@ -31,10 +31,10 @@ var nemeses = []nemesis{
 		return nil
 	}},
 	{name: "late", late: true, weather: weather{delay: 0.02, delayMost: 200 * time.Millisecond, strand: 0.01, strandMost: time.Second}},
-	{name: "all", late: true, weather: weather{delay: 0.01, delayMost: 100 * time.Millisecond, strand: 0.003, strandMost: time.Second, mute: 0.002}, disturb: anything},
+	{name: "all", late: true, weather: weather{delay: 0.01, delayMost: 100 * time.Millisecond, strand: 0.003, strandMost: time.Second, mute: 0.002}, disturb: byChance},
 }
 
-func anything(ctx context.Context, random *rand.Rand, v victims) error {
+func byChance(ctx context.Context, random *rand.Rand, v victims) error {
 	switch random.IntN(3) {
 	case 0:
 		return v.kill(random)

@@ -2,9 +2,9 @@ package verify
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,69 +19,106 @@ const kafkaSession = 6 * time.Second
 func TestVerifyKafka(t *testing.T) {
 	binaryPath(t)
 	seed := seed(t)
-	// Whatever clients that are gone have left open is aborted soon, not within ten seconds.
-	c := kafkacluster.Start(t, kafkacluster.Property("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"))
-	v := &clusterVictims{cluster: c, fronts: newFronts(t, seed, c.Brokers())}
-	for range 2 {
-		v.workers = append(v.workers, startWorker(t, strings.Join(c.Brokers(), ","), "--session-timeout", kafkaSession.String()))
-	}
+	v := newClusterVictims(t, seed)
 	for i, n := range []nemesis{
 		{name: "kill", disturb: func(_ context.Context, random *rand.Rand, v victims) error { return v.kill(random) }},
-		{name: "all", late: true, disturb: anything,
-			weather: weather{delay: 0.01, delayMost: 100 * time.Millisecond, strand: 0.02, strandMost: time.Second, mute: 0.005}},
+		{name: "all", late: true, disturb: inTurn(),
+			weather: weather{delay: 0.01, delayMost: 100 * time.Millisecond, strand: 0.05, strandMost: time.Second, mute: 0.005}},
 	} {
 		t.Run("histories/"+n.name, func(t *testing.T) { v.histories(t, n, seed+uint64(i)) })
 	}
 	t.Run("sequences", func(t *testing.T) { v.sequences(t, seed) })
 }
 
-// clusterVictims are the nodes of a cluster, workers over it, and the network of clients.
+// inTurn leaves nothing to chance where a history is too short for it.
+func inTurn() func(context.Context, *rand.Rand, victims) error {
+	n := 0
+	return func(ctx context.Context, random *rand.Rand, v victims) error {
+		switch n++; n % 3 {
+		case 1:
+			return v.kill(random)
+		case 2:
+			return v.pause(ctx, random)
+		}
+		v.cut(random)
+		return nil
+	}
+}
+
+// clusterVictims are the nodes of a cluster, workers over it, and the network between.
 type clusterVictims struct {
 	cluster *kafkacluster.Cluster
+	fronts  [kafkacluster.Nodes]*proxy // of the nodes
+	brokers string                     // their addresses
 	workers []*daemon
-	fronts  fronts
 
 	nodeKills, nodePauses, workerKills, workerPauses int
 }
 
+func newClusterVictims(t *testing.T, seed uint64) *clusterVictims {
+	t.Helper()
+	v := &clusterVictims{}
+	var addresses []string
+	for i := range v.fronts {
+		v.fronts[i] = newProxy(t, seed+uint64(i), nil)
+		addresses = append(addresses, v.fronts[i].address())
+	}
+	v.brokers = strings.Join(addresses, ",")
+	v.cluster = kafkacluster.Start(t, kafkacluster.Advertise(addresses...),
+		// What clients that are gone have left open is aborted soon, not within ten seconds.
+		kafkacluster.Property("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"))
+	for i, behind := range v.cluster.Behind() {
+		v.fronts[i].target.Store(&behind)
+	}
+	for range 2 {
+		v.workers = append(v.workers, startWorker(t, v.brokers, "--session-timeout", kafkaSession.String()))
+	}
+	return v
+}
+
+// weather is the network's from now on.
+func (v *clusterVictims) weather(w *weather) {
+	for _, p := range v.fronts {
+		p.weather.Store(w)
+	}
+}
+
+// killNode kills a node and starts it anew; meanwhile is done while it is away.
+func (v *clusterVictims) killNode(random *rand.Rand, meanwhile func() error) error {
+	n := 1 + random.IntN(kafkacluster.Nodes)
+	v.nodeKills++
+	v.fronts[n-1].down()
+	v.cluster.Kill(n)
+	<-time.After(between(random, 0, 2*time.Second))
+	if err := meanwhile(); err != nil {
+		return err
+	}
+	if err := v.cluster.Restart(n); err != nil {
+		return err
+	}
+	return v.fronts[n-1].up()
+}
+
 // histories is TestHistories over a cluster.
 func (v *clusterVictims) histories(t *testing.T, n nemesis, seed uint64) {
-	r := newRun(t, seed, strings.Join(v.cluster.Brokers(), ","), n.name+".")
-	r.route, r.segment, r.old = v.fronts.route, 1<<20, !n.late
+	r := newRun(t, seed, v.brokers, n.name+".")
+	r.segment, r.old = 1<<20, !n.late
 	r.createTopics()
 	r.deployCopy(v.workers[0].admin)
-	v.fronts.weather(&n.weather)
-	r.under(func(ctx context.Context, random *rand.Rand) error {
-		if v.nodeKills == 0 { // whatever chance brings later
-			return v.kill(random)
-		}
-		return n.disturb(ctx, random, v)
-	}, 2*(*flagDuration))
-	v.fronts.weather(calm)
+	v.weather(&n.weather)
+	r.under(func(ctx context.Context, random *rand.Rand) error { return n.disturb(ctx, random, v) }, 2*(*flagDuration))
+	v.weather(calm)
 	r.conclude(2 * time.Minute)
-	count := func(f func(*proxy) *atomic.Int64) (sum int64) {
-		for _, p := range v.fronts {
-			sum += f(p).Swap(0)
-		}
-		return sum
-	}
-	t.Logf("%d kills of nodes, %d of workers, %d pauses of nodes, %d of workers; %d requests delivered late, %d delayed, %d without an answer",
-		v.nodeKills, v.workerKills, v.nodePauses, v.workerPauses, count(func(p *proxy) *atomic.Int64 { return &p.stranded }),
-		count(func(p *proxy) *atomic.Int64 { return &p.delayed }), count(func(p *proxy) *atomic.Int64 { return &p.muted }))
+	t.Logf("%d kills of nodes, %d of workers, %d pauses of nodes, %d of workers; %s", v.nodeKills, v.workerKills, v.nodePauses, v.workerPauses, v.network())
 	v.nodeKills, v.workerKills, v.nodePauses, v.workerPauses = 0, 0, 0, 0
 }
 
 // kill kills a node, and a worker while the others take over from it.
 func (v *clusterVictims) kill(random *rand.Rand) error {
-	n := 1 + random.IntN(kafkacluster.Nodes)
-	v.nodeKills++
-	v.cluster.Kill(n)
-	<-time.After(between(random, 0, 2*time.Second))
-	v.workerKills++
-	if err := v.workers[random.IntN(len(v.workers))].crash(between(random, 0, 100*time.Millisecond)); err != nil {
-		return err
-	}
-	return v.cluster.Restart(n)
+	return v.killNode(random, func() error {
+		v.workerKills++
+		return v.workers[random.IntN(len(v.workers))].crash(between(random, 0, 100*time.Millisecond))
+	})
 }
 
 // pause pauses a node or a worker, for longer than the others wait for it or not as long.
@@ -111,49 +148,31 @@ func (v *clusterVictims) cut(random *rand.Rand) {
 
 // sequences is TestVerifyWorkers over a cluster.
 func (v *clusterVictims) sequences(t *testing.T, seed uint64) {
-	disturbances, kills := 0, 0
+	v.weather(&weather{delay: 0.002, delayMost: 100 * time.Millisecond, strand: 0.001, strandMost: 2 * time.Second, mute: 0.001})
+	disturbances, cuts := 0, 0
 	verifyWorkers(t, v.workers, &verification{
-		t: t, seed: seed, brokers: strings.Join(v.cluster.Brokers(), ","), times: *flagKills, restLow: 500 * time.Millisecond, restHigh: kafkaSession,
+		t: t, seed: seed, brokers: v.brokers, times: *flagKills, restLow: 500 * time.Millisecond, restHigh: kafkaSession,
 		disturb: func(_ context.Context, random *rand.Rand) error {
+			if random.IntN(4) == 0 {
+				cuts++
+				v.cut(random)
+			}
 			if disturbances++; disturbances%3 != 0 {
 				return nil
 			}
-			kills++
-			n := 1 + random.IntN(kafkacluster.Nodes)
-			v.cluster.Kill(n)
-			<-time.After(between(random, 0, 2*time.Second))
-			return v.cluster.Restart(n)
+			return v.killNode(random, func() error { return nil })
 		},
 	}, kafkaSession)
-	t.Logf("%d kills of nodes", kills)
+	t.Logf("%d kills of nodes, %d cuts, %s", v.nodeKills, cuts, v.network())
 }
 
-// fronts are a proxy before each node of a cluster, by the node's address. The nodes do not advertise them, so
-// that only clients whose connections are routed to them meet their weather.
-type fronts map[string]*proxy
-
-func newFronts(t *testing.T, seed uint64, nodes []string) fronts {
-	t.Helper()
-	f := fronts{}
-	for i, address := range nodes {
-		p := newProxy(t, seed+uint64(i), nil)
-		p.patience = 0
-		p.target.Store(&address)
-		f[address] = p
+// network tells what the network has done, and begins to count anew.
+func (v *clusterVictims) network() string {
+	var stranded, delayed, muted int64
+	for _, p := range v.fronts {
+		stranded += p.stranded.Swap(0)
+		delayed += p.delayed.Swap(0)
+		muted += p.muted.Swap(0)
 	}
-	return f
-}
-
-// route is the address of the proxy before a node.
-func (f fronts) route(host string) string {
-	if p := f[host]; p != nil {
-		return p.address()
-	}
-	return host
-}
-
-func (f fronts) weather(w *weather) {
-	for _, p := range f {
-		p.weather.Store(w)
-	}
+	return fmt.Sprintf("%d requests delivered late, %d delayed, %d without an answer", stranded, delayed, muted)
 }

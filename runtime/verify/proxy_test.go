@@ -17,17 +17,17 @@ import (
 // delivers requests late. It reads the frames of the Kafka protocol and nothing
 // in them but their headers; a planted bug may read and change more.
 type proxy struct {
-	listener net.Listener
 	target   atomic.Pointer[string] // where the broker listens
 	weather  atomic.Pointer[weather]
 	bug      bug           // may be nil
 	patience time.Duration // with a broker that does not listen
 
-	mu     sync.Mutex
-	random *rand.Rand
-	links  map[*link]bool
-	closed bool
-	all    sync.WaitGroup
+	mu       sync.Mutex
+	listener net.Listener
+	random   *rand.Rand
+	links    map[*link]bool
+	closed   bool
+	all      sync.WaitGroup
 
 	stranded, muted, delayed atomic.Int64 // requests
 }
@@ -82,23 +82,47 @@ func newProxy(t *testing.T, seed uint64, b bug) *proxy {
 	}
 	p := &proxy{listener: l, bug: b, patience: 5 * time.Second, random: random(seed, 1<<20), links: map[*link]bool{}}
 	p.weather.Store(calm)
-	p.all.Go(p.accept)
+	p.all.Go(func() { p.accept(l) })
 	t.Cleanup(func() {
 		p.mu.Lock()
 		p.closed = true
 		p.mu.Unlock()
-		l.Close()
-		p.cut(1)
+		p.down()
 		p.all.Wait()
 	})
 	return p
 }
 
-func (p *proxy) address() string { return p.listener.Addr().String() }
+func (p *proxy) address() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.listener.Addr().String()
+}
 
-func (p *proxy) accept() {
+// down refuses connections and ends those that there are, as a machine does whose broker is gone.
+func (p *proxy) down() {
+	p.mu.Lock()
+	p.listener.Close()
+	p.mu.Unlock()
+	p.cut(1)
+}
+
+// up ends that.
+func (p *proxy) up() error {
+	l, err := net.Listen("tcp", p.address())
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listener = l
+	p.all.Go(func() { p.accept(l) })
+	return nil
+}
+
+func (p *proxy) accept(l net.Listener) {
 	for {
-		client, err := p.listener.Accept()
+		client, err := l.Accept()
 		if err != nil {
 			return
 		}

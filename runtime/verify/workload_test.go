@@ -30,12 +30,11 @@ type run struct {
 	t       *testing.T
 	seed    uint64
 	brokers string
-	prefix  string                   // of all names, where several runs share a cluster
-	route   func(host string) string // where clients connect instead; nil for nowhere else
-	segment int                      // bytes
-	topics  []string                 // consumed
-	keys    []string                 // consumed
-	targets []string                 // keys that clients send to
+	prefix  string   // of all names, where several runs share a cluster
+	segment int      // bytes
+	topics  []string // consumed
+	keys    []string // consumed
+	targets []string // keys that clients send to
 	group   string
 	plant   plant
 	old     bool // some clients speak the protocol of Kafka 3.7
@@ -162,7 +161,7 @@ func (r *run) createTopics() {
 
 func (r *run) create(partitions int32, topics ...string) {
 	r.t.Helper()
-	client, err := kgo.NewClient(r.options(&gate{route: r.route})...)
+	client, err := kgo.NewClient(r.options(&gate{})...)
 	if err != nil {
 		r.t.Fatal(err)
 	}

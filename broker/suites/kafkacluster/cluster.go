@@ -56,6 +56,7 @@ type Cluster struct {
 	dir, jars string
 	id        string
 	nodes     []*node
+	behind    []string  // what Advertise advertises
 	security  *Security // nil: everybody is let in
 }
 

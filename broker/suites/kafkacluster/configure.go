@@ -9,14 +9,18 @@ import (
 	"strings"
 )
 
-// listenersOfNode is how many ports a node has at most: for everybody, for the controllers, for logins, for certificates.
-const listenersOfNode = 4
+// listenersOfNode is how many ports a node has at most: for everybody, for the controllers, for logins, for
+// certificates, behind what is advertised.
+const listenersOfNode = 5
 
 // configure finds ports and writes the configurations.
 func (c *Cluster) configure() error {
 	ports, err := freePorts(listenersOfNode * c.count)
 	if err != nil {
 		return err
+	}
+	if n := len(c.advertised); n > 0 && n != c.count {
+		return fmt.Errorf("%d addresses are advertised by %d nodes", n, c.count)
 	}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return err
@@ -63,8 +67,16 @@ func (c *Cluster) propertiesOf(n *node, ports []int, voters []string) string {
 		protocols += ",SASL_SSL:SASL_SSL,SSL:SSL"
 		guarded = c.security.properties()
 	}
+	advertised := listeners
+	if c.advertised != nil {
+		behind := loopback(ports[4])
+		c.behind = append(c.behind, behind)
+		listeners += ",BEHIND://" + behind
+		advertised += ",BEHIND://" + c.advertised[n.number-1]
+		protocols += ",BEHIND:PLAINTEXT"
+	}
 	text := fmt.Sprintf(properties, n.number, listeners, ports[1], protocols, strings.Join(voters, ","),
-		filepath.Join(c.dir, fmt.Sprintf("data%d", n.number)), c.count, min(c.count, 2)) + guarded
+		filepath.Join(c.dir, fmt.Sprintf("data%d", n.number)), c.count, min(c.count, 2), advertised) + guarded
 	for _, name := range slices.Sorted(maps.Keys(c.properties)) {
 		text += name + "=" + c.properties[name] + "\n"
 	}
@@ -72,13 +84,13 @@ func (c *Cluster) propertiesOf(n *node, ports []int, voters []string) string {
 }
 
 // properties are those of a node: its number, its listeners and their protocols, the port of its controller, the voters, its data;
-// how many replicas there are of a topic, and how many have to be there. What is not about replicas on one
+// how many replicas there are of a topic, and how many have to be there; what it tells clients of its listeners. What is not about replicas on one
 // small machine is as Kafka has it, except that groups do not wait for more members to come and that a dead node
 // is noticed in five seconds.
 const properties = `process.roles=broker,controller
 node.id=%[1]d
 listeners=%[2]s,CONTROLLER://127.0.0.1:%[3]d
-advertised.listeners=%[2]s
+advertised.listeners=%[9]s
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=%[4]s

@@ -14,6 +14,7 @@ type settings struct {
 	secured    bool
 	features   []string          // name=level
 	properties map[string]string // of all nodes
+	advertised []string          // by node
 }
 
 // OneNode makes a cluster of one node, which is there in five seconds. Nothing is replicated.
