@@ -86,11 +86,16 @@ func (k *kafka) update(ctx context.Context, topic string, f func(context.Context
 		return err
 	}
 	defer w.stop()
-	records, err := f(ctx)
+	read := &reading{topic: topic, ends: engine.Positions{}}
+	records, err := f(context.WithValue(ctx, readingKey{}, read))
 	if err != nil || len(records) == 0 {
 		return err
 	}
-	if err := w.append(ctx, topic, records); err != nil {
+	err = w.append(ctx, topic, records)
+	if err == nil {
+		err = k.cluster.complete(ctx, read, w.first)
+	}
+	if err != nil {
 		w.close(ctx)
 		return fmt.Errorf("update %q: %w", topic, err)
 	}
@@ -115,6 +120,36 @@ func (k *kafka) update(ctx context.Context, topic string, f func(context.Context
 		return nil
 	}
 	return fmt.Errorf("%w: %v", engine.ErrAborted, err)
+}
+
+// reading is how far the function of an update has read its topic; ReadAll finds it in the context.
+type reading struct {
+	topic string
+	ends  engine.Positions
+}
+
+type readingKey struct{}
+
+// complete returns an error if an update was made without knowledge of records before its own first one. A node that takes
+// itself for the leader, and is none any more, does not tell of the last ones; but it does not take writes either, so
+// who took this one knows them all.
+func (c *cluster) complete(ctx context.Context, read *reading, first place) error {
+	at, ok := read.ends[first.tp.Partition]
+	for ok && at < first.offset {
+		var between chunk
+		err := retry(ctx, retryTimeout, func() (err error) {
+			between, err = c.fetch(ctx, first.tp, at)
+			return err
+		})
+		switch {
+		case err != nil:
+			return explain(err)
+		case len(between.batches) > 0 && between.batches[0].header.BaseOffset < first.offset:
+			return fmt.Errorf("%w: %s-%d was read up to offset %d, and there are records behind it", engine.ErrAborted, first.tp.Topic, first.tp.Partition, at)
+		}
+		ok, at = between.next > at, between.next // what others have not ended yet counts for nothing
+	}
+	return nil
 }
 
 // holds reports whether a batch that a producer wrote is there for readers of committed records.

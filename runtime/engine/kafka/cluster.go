@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -93,9 +94,14 @@ type topicID [16]byte
 // topicInfo is a topic as of a moment.
 type topicInfo struct {
 	id      topicID
-	leaders []int32 // node by partition; -1: none at present
+	leaders []leadership // by partition
 	asOf    time.Time
 }
+
+// leadership is which node leads a partition (-1: none at present), and the epoch of that, which counts up with each
+// change; -1 where brokers do not tell. A broker that is told an epoch refuses what is meant for another leader: one that
+// was cut off, and still takes itself for the leader, does not know what others have taken in its place (KIP-320).
+type leadership struct{ node, epoch int32 }
 
 // topicLimits is what a topic takes.
 type topicLimits struct {
@@ -193,14 +199,19 @@ func (c *cluster) metadata(ctx context.Context, names []string) (map[string]topi
 		t.Topic = &names[i]
 		req.Topics = append(req.Topics, t)
 	}
-	found := map[string]topicInfo{}
 	if len(req.Topics) == 0 {
-		return found, nil
+		return nil, nil
 	}
 	answer, err := req.RequestWith(ctx, c.client)
 	if err != nil {
 		return nil, err
 	}
+	return c.learn(answer)
+}
+
+// learn takes what a broker says of topics.
+func (c *cluster) learn(answer *kmsg.MetadataResponse) (map[string]topicInfo, error) {
+	found := map[string]topicInfo{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range answer.Topics {
@@ -215,11 +226,14 @@ func (c *cluster) metadata(ctx context.Context, names []string) (map[string]topi
 		default:
 			return nil, fmt.Errorf("topic %q: %w", *t.Topic, err)
 		}
-		info := topicInfo{id: t.TopicID, leaders: make([]int32, len(t.Partitions)), asOf: time.Now()}
+		info := topicInfo{id: t.TopicID, leaders: make([]leadership, len(t.Partitions)), asOf: time.Now()}
 		for _, p := range t.Partitions {
 			if p.Partition >= 0 && int(p.Partition) < len(info.leaders) {
-				info.leaders[p.Partition] = p.Leader
+				info.leaders[p.Partition] = leadership{p.Leader, p.LeaderEpoch}
 			}
+		}
+		if was := c.topics[*t.Topic]; was.id == info.id && info.id != (topicID{}) {
+			info.keepNewer(was.leaders)
 		}
 		if was := c.ids[*t.Topic]; was != info.id {
 			delete(c.names, was)
@@ -231,16 +245,71 @@ func (c *cluster) metadata(ctx context.Context, names []string) (map[string]topi
 	return found, nil
 }
 
-// moved says that a topic is not what it was thought to be.
+// hearTime is how long a broker may take to say what it knows.
+const hearTime = 3 * time.Second
+
+// hear asks all brokers about a topic, and reports whether most of them answered.
+func (c *cluster) hear(ctx context.Context, name string) bool {
+	brokers := c.client.DiscoveredBrokers()
+	var answers atomic.Int64
+	var asking sync.WaitGroup
+	for _, b := range brokers {
+		asking.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, hearTime)
+			defer cancel()
+			req := kmsg.NewPtrMetadataRequest()
+			t := kmsg.NewMetadataRequestTopic()
+			t.Topic = &name
+			req.Topics = append(req.Topics, t)
+			answer, err := b.Request(ctx, req)
+			if err == nil {
+				_, err = c.learn(answer.(*kmsg.MetadataResponse))
+			}
+			if err == nil {
+				answers.Add(1)
+			}
+		})
+	}
+	asking.Wait()
+	return 2*int(answers.Load()) > len(brokers)
+}
+
+// keepNewer keeps what was known of the same topic and is newer: some brokers hear late of what has changed. Where that
+// was wrong it goes on until all of them have heard.
+func (t *topicInfo) keepNewer(was []leadership) {
+	for i, l := range was {
+		switch {
+		case i >= len(t.leaders):
+			t.leaders = append(t.leaders, l)
+		case t.leaders[i].epoch >= 0 && t.leaders[i].epoch < l.epoch:
+			t.leaders[i] = l
+		}
+	}
+}
+
+// moved says that a topic is not what it was thought to be: it is asked for again.
 func (c *cluster) moved(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.topics, name)
+	if info, ok := c.topics[name]; ok {
+		info.asOf = time.Time{}
+		c.topics[name] = info
+	}
 	delete(c.limits, name)
 }
 
-// leader returns the node that leads a partition, -1 if there is none at present.
-func (c *cluster) leader(ctx context.Context, tp engine.TopicPartition) (int32, error) {
+// epoch is the newest leader epoch of a partition that was heard of, -1 if none was.
+func (c *cluster) epoch(tp engine.TopicPartition) int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if leaders := c.topics[tp.Topic].leaders; tp.Partition >= 0 && int(tp.Partition) < len(leaders) {
+		return leaders[tp.Partition].epoch
+	}
+	return -1
+}
+
+// leader returns who leads a partition.
+func (c *cluster) leader(ctx context.Context, tp engine.TopicPartition) (leadership, error) {
 	info, err := c.topic(ctx, tp.Topic, metadataMaxAge)
 	if err == nil && (tp.Partition < 0 || int(tp.Partition) >= len(info.leaders)) {
 		c.moved(tp.Topic)
@@ -248,9 +317,9 @@ func (c *cluster) leader(ctx context.Context, tp engine.TopicPartition) (int32, 
 	}
 	switch {
 	case err != nil:
-		return -1, err
+		return leadership{-1, -1}, err
 	case tp.Partition < 0 || int(tp.Partition) >= len(info.leaders):
-		return -1, fmt.Errorf("%w: %s has no partition %d", engine.ErrUnknownTopic, tp.Topic, tp.Partition)
+		return leadership{-1, -1}, fmt.Errorf("%w: %s has no partition %d", engine.ErrUnknownTopic, tp.Topic, tp.Partition)
 	}
 	return info.leaders[tp.Partition], nil
 }

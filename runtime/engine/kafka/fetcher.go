@@ -35,6 +35,7 @@ type feed struct {
 	topic  topicID       // of which it is a partition; zero: of whichever has the name
 	wake   chan struct{} // something has come
 	leader int32         // -1: to be looked up
+	epoch  int32         // of leader
 	next   int64         // where to read on
 	end    int64         // last stable offset, as far as is known
 	seeks  int           // answers to what was asked before the last one are dropped
@@ -190,22 +191,27 @@ func (f *fetcher) more(x *feed) bool {
 
 // locate finds out who leads the feeds without a leader, now and whenever one is lost.
 func (f *fetcher) locate() {
-	var p pauses
 	for {
 		select {
 		case <-f.lost:
 		case <-f.ctx.Done():
 			return
 		}
-		for found := false; !found; {
-			if found = f.lookup(); found {
-				p = pauses{}
-			} else if p.wait(f.ctx) != nil {
+		var p pauses
+		for !f.lookup() {
+			if p.wait(f.ctx) != nil {
 				return
 			}
 		}
+		// One that says at once that it is not the leader, or not yet, has a moment to hear of what has changed.
+		if sleep(f.ctx, lookupPause) != nil {
+			return
+		}
 	}
 }
+
+// lookupPause is between two searches for leaders.
+const lookupPause = 20 * time.Millisecond
 
 // lookup reports whether all feeds have a leader.
 func (f *fetcher) lookup() bool {
@@ -245,7 +251,8 @@ func (f *fetcher) lookup() bool {
 			x.err = fmt.Errorf("%w: %q", errInputRemade, tp.Topic)
 			signal(x.wake)
 		case int(tp.Partition) < len(info.leaders):
-			x.leader, x.unknown = info.leaders[tp.Partition], time.Time{}
+			l := info.leaders[tp.Partition]
+			x.leader, x.epoch, x.unknown = l.node, l.epoch, time.Time{}
 		}
 		if x.leader < 0 {
 			all = false
@@ -307,6 +314,7 @@ type question struct {
 	x     *feed
 	seeks int
 	from  int64
+	epoch int32
 }
 
 // request asks for all feeds of this broker that have room.
@@ -322,7 +330,7 @@ func (r *reader) request() (*kmsg.FetchRequest, map[engine.TopicPartition]questi
 			x.leader = -1
 			signal(r.f.lost)
 		case x.bytes < bufferBytes:
-			asked[tp] = question{x, x.seeks, x.next}
+			asked[tp] = question{x, x.seeks, x.next, x.epoch}
 			partitions = append(partitions, tp)
 		case time.Since(x.taken) < busyTime:
 			wait = fetchWaitBusy
@@ -337,7 +345,8 @@ func (r *reader) request() (*kmsg.FetchRequest, map[engine.TopicPartition]questi
 		for _, n := range numbers {
 			p := kmsg.NewFetchRequestTopicPartition()
 			p.Partition, p.PartitionMaxBytes = n, fetchPartitionBytes
-			p.FetchOffset = asked[engine.TopicPartition{Topic: topic, Partition: n}].from
+			q := asked[engine.TopicPartition{Topic: topic, Partition: n}]
+			p.FetchOffset, p.CurrentLeaderEpoch = q.from, q.epoch
 			t.Partitions = append(t.Partitions, p)
 		}
 		req.Topics = append(req.Topics, t)
@@ -436,21 +445,29 @@ func (f *fetcher) deliver(q question, c chunk, end int64, err error) {
 	}
 }
 
-// backInRange moves a position that the log does not have (any more) to the nearest one that it has.
+// backInRange moves a position that the log does not have (any more) to the nearest one that it has. The log begins
+// where the leader says; that it ends before a position that was reached once has to be said by one that is the leader: all
+// brokers are asked who that is.
 func (f *fetcher) backInRange(q question) {
+	again := map[engine.TopicPartition]question{q.x.tp: q}
 	tps := []engine.TopicPartition{q.x.tp}
+	answered := f.c.hear(f.ctx, q.x.tp.Topic)
+	if f.c.epoch(q.x.tp) != q.epoch {
+		f.lose(again)
+		return
+	}
 	starts, err := f.c.listOffsets(f.ctx, tps, earliest, false)
 	if err != nil {
-		f.lose(map[engine.TopicPartition]question{q.x.tp: q})
+		f.lose(again)
 		return
 	}
 	ends, err := f.c.listOffsets(f.ctx, tps, latest, false)
 	if err != nil {
-		f.lose(map[engine.TopicPartition]question{q.x.tp: q})
+		f.lose(again)
 		return
 	}
 	next := min(max(q.from, starts[q.x.tp]), ends[q.x.tp])
-	if next == q.from {
+	if next == q.from || next < q.from && !answered {
 		_ = sleep(f.ctx, firstPause) // the broker that answered does not know yet what the others do
 		return
 	}

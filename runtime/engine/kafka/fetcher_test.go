@@ -69,14 +69,14 @@ func TestUnpolledSession(t *testing.T) {
 func TestAnswerTwice(t *testing.T) {
 	f := &fetcher{feeds: map[engine.TopicPartition]*feed{}, lost: make(chan struct{}, 1)}
 	x := f.add(engine.TopicPartition{Topic: "in"}, 5)
-	q := question{x, x.seeks, x.next}
+	q := question{x: x, seeks: x.seeks, from: x.next}
 	for range 2 {
 		f.deliver(q, chunk{next: 9}, 20, nil)
 	}
 	if x.next != 9 || len(x.chunks) != 1 {
 		t.Errorf("%d chunks up to offset %d, want 1 up to 9", len(x.chunks), x.next)
 	}
-	q = question{x, x.seeks, x.next}
+	q = question{x: x, seeks: x.seeks, from: x.next}
 	f.seek(x, 9)
 	f.deliver(q, chunk{next: 12}, 20, nil)
 	if x.next != 9 || len(x.chunks) != 0 {

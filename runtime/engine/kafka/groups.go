@@ -68,6 +68,21 @@ func (c *cluster) allOffsets(ctx context.Context, group string) (map[engine.Topi
 
 // askOffsets puts into found what a group has committed for the partitions (nil: for all), and returns those whose offset is pending.
 func (c *cluster) askOffsets(ctx context.Context, group string, partitions []engine.TopicPartition, stable bool, found map[engine.TopicPartition]committed) (pending []engine.TopicPartition, err error) {
+	req := offsetFetchRequest(group, partitions, stable)
+	err = retry(ctx, retryTimeout, func() error {
+		answer, err := req.RequestWith(ctx, c.client)
+		if err == nil {
+			pending, err = takeOffsets(answer, found)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, explain(fmt.Errorf("read the offsets of group %q: %w", group, err))
+	}
+	return pending, nil
+}
+
+func offsetFetchRequest(group string, partitions []engine.TopicPartition, stable bool) *kmsg.OffsetFetchRequest {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.RequireStable = stable
 	g := kmsg.NewOffsetFetchRequestGroup()
@@ -78,43 +93,35 @@ func (c *cluster) askOffsets(ctx context.Context, group string, partitions []eng
 		g.Topics = append(g.Topics, t)
 	})
 	req.Groups = append(req.Groups, g)
-	err = retry(ctx, retryTimeout, func() error {
-		pending = nil
-		answer, err := req.RequestWith(ctx, c.client)
-		if err == nil {
-			err = kerr.ErrorForCode(answer.ErrorCode)
+	return req
+}
+
+// takeOffsets puts into found what an answer says, and returns the partitions whose offset is pending. A group that does not
+// exist has committed nothing.
+func takeOffsets(answer *kmsg.OffsetFetchResponse, found map[engine.TopicPartition]committed) (pending []engine.TopicPartition, err error) {
+	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, err
+	}
+	for _, g := range answer.Groups {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			return nil, err
 		}
-		if errors.Is(err, kerr.GroupIDNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, g := range answer.Groups {
-			if err := kerr.ErrorForCode(g.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-				return err
-			}
-			for _, t := range g.Topics {
-				for _, p := range t.Partitions {
-					tp := engine.TopicPartition{Topic: t.Topic, Partition: p.Partition}
-					switch err := kerr.ErrorForCode(p.ErrorCode); {
-					case errors.Is(err, kerr.UnstableOffsetCommit):
-						pending = append(pending, tp)
-					case err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition):
-						return fmt.Errorf("%s-%d: %w", t.Topic, p.Partition, err)
-					case p.Offset >= 0:
-						found[tp] = committed{offset: p.Offset}
-						if p.Metadata != nil {
-							found[tp] = committed{p.Offset, *p.Metadata}
-						}
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				tp := engine.TopicPartition{Topic: t.Topic, Partition: p.Partition}
+				switch err := kerr.ErrorForCode(p.ErrorCode); {
+				case errors.Is(err, kerr.UnstableOffsetCommit):
+					pending = append(pending, tp)
+				case err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition):
+					return nil, fmt.Errorf("%s-%d: %w", t.Topic, p.Partition, err)
+				case p.Offset >= 0:
+					found[tp] = committed{offset: p.Offset}
+					if p.Metadata != nil {
+						found[tp] = committed{p.Offset, *p.Metadata}
 					}
 				}
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, explain(fmt.Errorf("read the offsets of group %q: %w", group, err))
 	}
 	return pending, nil
 }
@@ -348,32 +355,21 @@ const (
 // listOffsets asks for the offset of a time (ms) in each partition: of the first record at or after it, -1
 // if there is none. With stable the end of the log is its last stable offset, else the high watermark.
 func (c *cluster) listOffsets(ctx context.Context, partitions []engine.TopicPartition, timestamp int64, stable bool) (map[engine.TopicPartition]int64, error) {
-	req := kmsg.NewPtrListOffsetsRequest()
-	if stable {
-		req.IsolationLevel = 1
-	}
-	byTopic(partitions, func(topic string, numbers []int32) {
-		t := kmsg.NewListOffsetsRequestTopic()
-		t.Topic = topic
-		for _, n := range numbers {
-			p := kmsg.NewListOffsetsRequestTopicPartition()
-			p.Partition, p.Timestamp = n, timestamp
-			t.Partitions = append(t.Partitions, p)
-		}
-		req.Topics = append(req.Topics, t)
-	})
 	found := make(map[engine.TopicPartition]int64, len(partitions))
 	if len(partitions) == 0 {
 		return found, nil
 	}
 	err := retry(ctx, retryTimeout, func() error {
-		answer, err := req.RequestWith(ctx, c.client)
+		answer, err := c.listOffsetsRequest(partitions, timestamp, stable).RequestWith(ctx, c.client)
 		if err != nil {
 			return err
 		}
 		for _, t := range answer.Topics {
 			for _, p := range t.Partitions {
 				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					if errors.Is(err, kerr.FencedLeaderEpoch) {
+						_, _ = c.metadata(ctx, []string{t.Topic}) // the next one knows of the new leader, or fails as this one did
+					}
 					c.moved(t.Topic)
 					return fmt.Errorf("%s-%d: %w", t.Topic, p.Partition, err)
 				}
@@ -389,6 +385,26 @@ func (c *cluster) listOffsets(ctx context.Context, partitions []engine.TopicPart
 		return nil, explain(fmt.Errorf("list offsets: %w", err))
 	}
 	return found, nil
+}
+
+// listOffsetsRequest is for the leaders of the newest epochs that were heard of, and no others.
+func (c *cluster) listOffsetsRequest(partitions []engine.TopicPartition, timestamp int64, stable bool) *kmsg.ListOffsetsRequest {
+	req := kmsg.NewPtrListOffsetsRequest()
+	if stable {
+		req.IsolationLevel = 1
+	}
+	byTopic(partitions, func(topic string, numbers []int32) {
+		t := kmsg.NewListOffsetsRequestTopic()
+		t.Topic = topic
+		for _, n := range numbers {
+			p := kmsg.NewListOffsetsRequestTopicPartition()
+			p.Partition, p.Timestamp = n, timestamp
+			p.CurrentLeaderEpoch = c.epoch(engine.TopicPartition{Topic: topic, Partition: n})
+			t.Partitions = append(t.Partitions, p)
+		}
+		req.Topics = append(req.Topics, t)
+	})
+	return req
 }
 
 // offsetsAt finds where start is in each partition.

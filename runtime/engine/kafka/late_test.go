@@ -129,7 +129,8 @@ func pendingCommit(t *testing.T, k *kafka) (in engine.TopicPartition, end func()
 		func() error { return w.claim(ctx) },
 		func() error { return w.addOffsets(ctx, "g") },
 		func() error {
-			return w.commitOffsets(ctx, "g", nobody, map[engine.TopicPartition]committed{in: {offset: 8}})
+			_, err := w.commitOffsets(ctx, "g", nobody, map[engine.TopicPartition]committed{in: {offset: 8}})
+			return err
 		},
 	} {
 		if err := do(); err != nil {

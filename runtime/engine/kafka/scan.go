@@ -44,6 +44,9 @@ func (k *kafka) ReadAll(ctx context.Context, topic string, from engine.Positions
 			return nil, err
 		}
 	}
+	if read, ok := ctx.Value(readingKey{}).(*reading); ok && read.topic == topic {
+		read.ends = at
+	}
 	return at, nil
 }
 
@@ -111,7 +114,7 @@ func (s *scan) hand(c chunk, tp engine.TopicPartition, position, end int64, f fu
 // fetch asks for what a partition has from offset on, without waiting.
 func (c *cluster) fetch(ctx context.Context, tp engine.TopicPartition, offset int64) (chunk, error) {
 	leader, err := c.leader(ctx, tp)
-	if err == nil && leader < 0 {
+	if err == nil && leader.node < 0 {
 		c.moved(tp.Topic)
 		err = kerr.LeaderNotAvailable
 	}
@@ -123,10 +126,10 @@ func (c *cluster) fetch(ctx context.Context, tp engine.TopicPartition, offset in
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic, t.TopicID = tp.Topic, c.id(tp.Topic)
 	p := kmsg.NewFetchRequestTopicPartition()
-	p.Partition, p.FetchOffset, p.PartitionMaxBytes = tp.Partition, offset, fetchPartitionBytes
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = tp.Partition, offset, fetchPartitionBytes, leader.epoch
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
-	response, err := c.client.Broker(int(leader)).Request(ctx, req)
+	response, err := c.client.Broker(int(leader.node)).Request(ctx, req)
 	if err != nil {
 		c.moved(tp.Topic)
 		return chunk{}, err
@@ -140,14 +143,28 @@ func (c *cluster) fetch(ctx context.Context, tp engine.TopicPartition, offset in
 	}
 	a := &answer.Topics[0].Partitions[0]
 	switch err := kerr.ErrorForCode(a.ErrorCode); {
-	case errors.Is(err, kerr.OffsetOutOfRange) && a.LogStartOffset > offset:
-		return chunk{next: a.LogStartOffset}, nil // removed by retention meanwhile
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		return c.behindStart(ctx, tp, offset)
 	case err != nil:
 		c.moved(tp.Topic)
 		return chunk{}, err
 	}
 	got, err := split(a.RecordBatches, offset, abortedOf(a))
 	return got, corrupt(err)
+}
+
+// behindStart is an empty chunk up to the log's start, if that is where offset is not within the log: retention has removed
+// what was there. One behind the end is not on this broker yet.
+func (c *cluster) behindStart(ctx context.Context, tp engine.TopicPartition, offset int64) (chunk, error) {
+	starts, err := c.listOffsets(ctx, []engine.TopicPartition{tp}, earliest, false)
+	if err != nil {
+		return chunk{}, err
+	}
+	if starts[tp] <= offset {
+		c.moved(tp.Topic)
+		return chunk{}, fmt.Errorf("%w: offset %d", kerr.OffsetNotAvailable, offset)
+	}
+	return chunk{next: starts[tp]}, nil
 }
 
 // Follow implements engine.Engine.

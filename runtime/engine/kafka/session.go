@@ -31,6 +31,9 @@ type session struct {
 	// mark and commits make the mark of each commit, which no other commit has.
 	mark    string
 	commits int64
+	// base is what the group had committed where the session began, or went back to; confirmed: it was that indeed, see confirm.
+	base      committed
+	confirmed bool
 
 	revoking chan struct{} // Done: the partition is being taken away
 	revoke   func()
@@ -57,6 +60,7 @@ func newSession(m *member, o *opening) *session {
 		revoking: make(chan struct{}), gone: make(chan struct{}),
 		feed: m.fetcher.addOf(o.tp, o.topic, o.position),
 	}
+	s.base = o.base
 	s.position.Store(o.position)
 	s.revoke = sync.OnceFunc(func() { close(s.revoking) })
 	var once sync.Once
@@ -303,7 +307,11 @@ func (s *session) commitTransaction(ctx context.Context, at committed) error {
 		return err
 	}
 	err := s.m.asMember(ctx, s, func(who identity) error {
-		return w.commitOffsets(ctx, s.m.g.Name, who, map[engine.TopicPartition]committed{s.tp: at})
+		coordinator, err := w.commitOffsets(ctx, s.m.g.Name, who, map[engine.TopicPartition]committed{s.tp: at})
+		if err != nil {
+			return err
+		}
+		return s.confirm(ctx, coordinator)
 	})
 	if err != nil {
 		return err
@@ -361,6 +369,7 @@ func (s *session) Abort(ctx context.Context) error {
 		s.m.contested(s, errors.New("the group has no offset of the partition any more"))
 		return s.alive()
 	}
+	s.base, s.confirmed = at, false
 	s.seek(at.offset)
 	return nil
 }

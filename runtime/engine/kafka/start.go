@@ -26,6 +26,7 @@ type opening struct {
 	writer   *writer
 	cancel   context.CancelFunc // of the writer
 	position int64
+	base     committed // what the group has committed
 }
 
 // run opens sessions for what is assigned, again and again if that fails.
@@ -134,7 +135,11 @@ func (m *member) prepare(ctx context.Context, who identity, missing []*opening) 
 	}
 	var fresh []*opening
 	for _, o := range missing {
-		if at, ok := stable[o.tp]; ok && !o.remade {
+		at, ok := stable[o.tp]
+		if o.base = at; !ok {
+			o.base = nothing
+		}
+		if ok && !o.remade {
 			o.position = at.offset
 		} else {
 			fresh = append(fresh, o)
@@ -286,9 +291,11 @@ func (m *member) settle(ctx context.Context, who identity, openings []*opening) 
 	if len(openings) == 0 {
 		return nil
 	}
-	offsets := map[engine.TopicPartition]committed{}
+	offsets, bases := map[engine.TopicPartition]committed{}, map[engine.TopicPartition]committed{}
 	for _, o := range openings {
-		offsets[o.tp] = committed{offset: o.position, mark: markOf("start", o.topic) + "0"}
+		bases[o.tp] = o.base
+		o.base = committed{offset: o.position, mark: markOf("start", o.topic) + "0"}
+		offsets[o.tp] = o.base
 	}
 	w := openings[0].writer
 	if !w.transactional() {
@@ -297,7 +304,13 @@ func (m *member) settle(ctx context.Context, who identity, openings []*opening) 
 	if err := w.addOffsets(ctx, m.g.Name); err != nil {
 		return err
 	}
-	err := retry(ctx, sendTimeout, func() error { return w.commitOffsets(ctx, m.g.Name, who, offsets) })
+	err := retry(ctx, sendTimeout, func() error {
+		coordinator, err := w.commitOffsets(ctx, m.g.Name, who, offsets)
+		if err != nil {
+			return err
+		}
+		return m.cluster.confirm(ctx, coordinator, m.g.Name, bases)
+	})
 	if err == nil {
 		_, err = w.end(ctx, true)
 	}

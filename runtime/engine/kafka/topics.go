@@ -189,7 +189,7 @@ func (k *kafka) Starts(ctx context.Context, topics []string, start engine.Start)
 // led reports whether all partitions have a leader.
 func (t topicInfo) led() bool {
 	for _, leader := range t.leaders {
-		if leader < 0 {
+		if leader.node < 0 {
 			return false
 		}
 	}

@@ -69,8 +69,8 @@ func (w *writer) addOffsets(ctx context.Context, group string) error {
 	})
 }
 
-// commitOffsets adds offsets to the transaction, in the name of a member (KIP-447).
-func (w *writer) commitOffsets(ctx context.Context, group string, who identity, offsets map[engine.TopicPartition]committed) error {
+// commitOffsets adds offsets to the transaction, in the name of a member (KIP-447), and returns the node that took them.
+func (w *writer) commitOffsets(ctx context.Context, group string, who identity, offsets map[engine.TopicPartition]committed) (coordinator int32, err error) {
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch = w.txn, w.id, w.epoch
 	req.Group, req.MemberID, req.Generation = group, who.member, who.generation
@@ -85,22 +85,22 @@ func (w *writer) commitOffsets(ctx context.Context, group string, who identity, 
 		}
 		req.Topics = append(req.Topics, t)
 	})
-	answer, err := req.RequestWith(ctx, w.c.client)
-	if err != nil && !w.implicit {
+	shard := w.c.client.RequestSharded(ctx, req)[0]
+	if shard.Err != nil && !w.implicit {
 		// It may still arrive, in the next transaction even: that has to have another epoch.
-		return fmt.Errorf("%w: commit offsets of group %q: %v", engine.ErrAborted, group, err)
+		return -1, fmt.Errorf("%w: commit offsets of group %q: %v", engine.ErrAborted, group, shard.Err)
 	}
-	if err != nil {
-		return err
+	if shard.Err != nil {
+		return -1, shard.Err
 	}
-	for _, t := range answer.Topics {
+	for _, t := range shard.Resp.(*kmsg.TxnOffsetCommitResponse).Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("commit offset of %s-%d in group %q: %w", t.Topic, p.Partition, group, err)
+				return -1, fmt.Errorf("commit offset of %s-%d in group %q: %w", t.Topic, p.Partition, group, err)
 			}
 		}
 	}
-	return nil
+	return shard.Meta.NodeID, nil
 }
 
 // end ends the transaction. Asking again for what was decided is answered alike, so an answer that is lost is

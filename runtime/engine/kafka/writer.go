@@ -268,7 +268,7 @@ func (w *writer) round(ctx context.Context) (progress bool, err error) {
 		if w.c.id(s.p.tp.Topic) != s.topic {
 			return false, fmt.Errorf("%w: %q", errRemade, s.p.tp.Topic)
 		}
-		byLeader[leader] = append(byLeader[leader], s)
+		byLeader[leader.node] = append(byLeader[leader.node], s)
 	}
 	var mu sync.Mutex
 	var asking sync.WaitGroup
