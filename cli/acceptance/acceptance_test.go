@@ -74,8 +74,16 @@ type server struct {
 // start runs a server over dir on free ports and waits until it is ready.
 func start(t *testing.T, dir string, flags ...string) *server {
 	t.Helper()
-	s := &server{dir: dir, exited: make(chan struct{})}
-	s.cmd = exec.Command(binary, append([]string{"server", "--data", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json"}, flags...)...)
+	s := launch(t, append([]string{"server", "--data", dir, "--listen", "127.0.0.1:0"}, flags...)...)
+	s.dir = dir
+	return s
+}
+
+// launch runs a server or a worker on a free admin port until the end of the test, and waits until it is ready.
+func launch(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := &server{exited: make(chan struct{})}
+	s.cmd = exec.Command(binary, append(args, "--admin", "127.0.0.1:0", "--json")...)
 	s.cmd.Stderr = &s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -92,7 +100,7 @@ func start(t *testing.T, dir string, flags ...string) *server {
 	}
 	if err != nil {
 		s.stop(t, syscall.SIGKILL)
-		t.Fatalf("server did not start: %v\n%s%s", err, line, s.log.String())
+		t.Fatalf("millstream %s did not start: %v\n%s%s", args[0], err, line, s.log.String())
 	}
 	return s
 }
