@@ -52,10 +52,21 @@ func TestVerifyIsolated(t *testing.T) {
 	s := startServer(t, p, "--isolation", "process")
 	createFleetTopics(t, p.address(), 64<<10)
 	deployFleet(t, s.admin, deploy.DeliveryExactlyOnce)
-	kills := 0
+	u := &upgrades{t: t, member: fleet()[0]}
+	defer u.running.Wait()
+	n, kills := 0, 0
 	v := &verification{
 		t: t, seed: seed, brokers: p.address(), times: max(10, *flagKills/8), restLow: 100 * time.Millisecond, restHigh: time.Second,
-		disturb: func(_ context.Context, random *rand.Rand) error {
+		disturb: func(ctx context.Context, random *rand.Rand) error {
+			switch n++; {
+			case n == 1:
+				if err := u.first(ctx, s.admin, random); err != nil {
+					return err
+				}
+			case n%3 == 0: // and the kill comes into the middle of it
+				u.begin(ctx, s.admin, random, between(random, 200*time.Millisecond, 10*time.Second))
+				<-time.After(between(random, 0, 500*time.Millisecond))
+			}
 			if random.IntN(5) == 0 {
 				return s.crash(between(random, 0, 20*time.Millisecond))
 			}
@@ -74,8 +85,11 @@ func TestVerifyIsolated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d kills of the server, %d of its workers; %s", s.kills, kills, o)
+	t.Logf("%d kills of the server, %d of its workers, %s; %s", s.kills, kills, u, o)
 	o.check(t)
+	if o.versions() == 0 {
+		t.Error("no version after the first has made output")
+	}
 	if kills == 0 {
 		t.Error("no worker was found to be killed")
 	}
