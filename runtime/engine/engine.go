@@ -297,8 +297,8 @@ type Fetch interface {
 	// the record alone is larger than dst; need then says how large dst must be.
 	// It allocates nothing.
 	Encode(dst []byte, first, max int) (size, n, need int)
-	// Timestamp is the event time of record i, in ms.
-	Timestamp(i int) int64
+	// Timestamps are the event times of the records, in ms, valid as long as the Fetch.
+	Timestamps() []int64
 	// Record returns record i as views, valid as long as the Fetch.
 	Record(i int) Record
 	// MaxTimestamp is the newest event time of the fetch, in ms; for latency metrics.

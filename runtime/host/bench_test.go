@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func roundTrip(b testing.TB, i *host.Instance, encoded []byte, batch host.Batch)
 func benchBatch(encoded []byte, count int) host.Batch {
 	return host.Batch{
 		Count: count, SizeBytes: len(encoded), Now: time.UnixMilli(1_700_000_000_000),
-		Timestamps: func(int) int64 { return 1_700_000_000_000 },
+		Timestamps: slices.Repeat([]int64{1_700_000_000_000}, count),
 	}
 }
 

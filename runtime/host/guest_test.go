@@ -171,7 +171,10 @@ func run(ctx context.Context, i *host.Instance, b host.Batch, records ...abi.Rec
 	if b.Now.IsZero() {
 		b.Now = time.UnixMilli(1_700_000_000_000)
 	}
-	b.Timestamps = func(n int) int64 { return records[n].Timestamp }
+	b.Timestamps = make([]int64, len(records))
+	for n := range records {
+		b.Timestamps[n] = records[n].Timestamp
+	}
 	result, err := i.Process(ctx, b)
 	if err != nil {
 		return nil, result, err

@@ -28,9 +28,9 @@ type Batch struct {
 	Partition int32
 	Now       time.Time // the guest's clock during the call
 	Seed      uint64    // of the guest's randomness during the call
-	// Timestamps gives the event time of record i of the batch in ms, for outputs that
-	// do not set one. Nil: they get Now.
-	Timestamps func(i int) int64
+	// Timestamps are the event times of the records in ms, for outputs that do not set
+	// one: they are read while Result.Outputs is walked. Nil: such outputs get Now.
+	Timestamps []int64
 }
 
 // Result is what a call gave. It is valid until the next call of the same instance.
@@ -70,7 +70,6 @@ type Instance struct {
 	guest  native.Guest
 	lines  lineLog
 
-	outputs outputs
 	rejects []Reject
 	spent   bool
 }
@@ -120,9 +119,10 @@ func (i *Instance) Process(ctx context.Context, b Batch) (Result, error) {
 	for _, v := range i.guest.Verdicts() {
 		i.rejects = append(i.rejects, Reject{Index: v.Input, Reason: printable(cut(v.Reason, maxReasonBytes))})
 	}
-	i.outputs = outputs{entries: i.guest.Outputs(), timestamps: b.Timestamps, now: now}
+	outputs := i.guest.Outputs()
+	outputs.Stamp(b.Timestamps, now)
 	return Result{
-		Outputs:     &i.outputs,
+		Outputs:     outputs,
 		Rejects:     i.rejects,
 		OutputCount: i.guest.OutputCount(),
 		OutputBytes: i.guest.OutputBytes(),
@@ -131,27 +131,6 @@ func (i *Instance) Process(ctx context.Context, b Batch) (Result, error) {
 }
 
 const maxReasonBytes = 4 << 10
-
-// outputs fills in the timestamps that a guest left to the host.
-type outputs struct {
-	entries    *abi.OutputIterator
-	timestamps func(i int) int64
-	now        int64
-}
-
-// Next implements abi.Outputs.
-func (o *outputs) Next(out *abi.Output) bool {
-	if !o.entries.Next(out) {
-		return false
-	}
-	if out.Timestamp == abi.NoTimestamp {
-		out.Timestamp = o.now
-		if o.timestamps != nil {
-			out.Timestamp = o.timestamps(out.Input)
-		}
-	}
-	return true
-}
 
 // DroppedLines returns how many log lines were over the limit since it was last called.
 func (i *Instance) DroppedLines() int { return i.lines.takeDropped() }

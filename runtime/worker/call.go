@@ -28,10 +28,8 @@ type caller struct {
 	guest   *lodger // nil: to be made
 
 	fetch   engine.Fetch
-	callAt  int             // index in the fetch of the first record of the present call
-	stampOf func(int) int64 // the event time of record i of the present call; made once, as it would allocate
-	now     time.Time       // the clock of the guest, the same for all calls of a fetch
-	bytesIn int64           // of the flat form, taken by calls that went well
+	now     time.Time // the clock of the guest, the same for all calls of a fetch
+	bytesIn int64     // of the flat form, taken by calls that went well
 
 	hard context.Context // ends: drop what is in hand
 }
@@ -67,13 +65,12 @@ func (p *caller) process(first, limit int) (n int, r host.Result, err error) {
 	if err != nil {
 		return n, r, err
 	}
-	p.callAt = first
 	stats := p.w.config.Stats
 	started := time.Now()
 	r, err = g.Process(p.hard, host.Batch{
 		Count: n, SizeBytes: size, Input: p.session.Input(), Partition: p.tp.Partition,
 		Now: p.now, Seed: mix(p.seed, binary.LittleEndian.Uint64(input[recordOffsetAt:])),
-		Timestamps: p.stampOf,
+		Timestamps: p.fetch.Timestamps()[first : first+n],
 	})
 	took := time.Since(started)
 	stats.observeCall(took)

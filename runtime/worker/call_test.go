@@ -61,13 +61,14 @@ func (s *still) Commit(context.Context, int64) error {
 
 // stillFetch is n records that are encoded already.
 type stillFetch struct {
-	encoded []byte
-	n       int
+	encoded    []byte
+	n          int
+	timestamps []int64
 }
 
 func (f *stillFetch) Len() int                 { return f.n }
 func (f *stillFetch) NextOffset(i int) int64   { return int64(i) + 1 }
-func (f *stillFetch) Timestamp(i int) int64    { return int64(i) }
+func (f *stillFetch) Timestamps() []int64      { return f.timestamps }
 func (f *stillFetch) Record(int) engine.Record { return engine.Record{} }
 func (f *stillFetch) MaxTimestamp() int64      { return time.Now().UnixMilli() }
 func (f *stillFetch) Encode(dst []byte, _, _ int) (size, n, need int) {
@@ -97,7 +98,7 @@ func (e *echo) Next(o *abi.Output) bool {
 		return false
 	}
 	size := binary.LittleEndian.Uint32(e.rest)
-	*o = abi.Output{Input: e.next, Timestamp: e.batch.Timestamps(e.next), Value: e.rest[abi.RecordHeaderBytes:size]}
+	*o = abi.Output{Input: e.next, Timestamp: e.batch.Timestamps[e.next], Value: e.rest[abi.RecordHeaderBytes:size]}
 	e.rest = e.rest[size:]
 	e.next++
 	return true
@@ -108,6 +109,7 @@ func newStill(t testing.TB, records int) (*partition, *still) {
 	s := &still{}
 	for i := range records {
 		s.fetch.encoded = abi.AppendRecord(s.fetch.encoded, &abi.Record{Offset: int64(i), Value: make([]byte, 100)})
+		s.fetch.timestamps = append(s.fetch.timestamps, int64(i))
 		s.fetch.n++
 	}
 	logs := &Logs{wake: make(chan struct{}, 1), dropped: map[string]int{}}

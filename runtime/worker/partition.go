@@ -26,7 +26,6 @@ func newPartition(membership context.Context, w *Worker, s engine.Session) *part
 	p.aside = map[int64]verdict{}
 	p.seed = seedOf(p.tp)
 	p.counts.committed.Store(-1)
-	p.stampOf = func(i int) int64 { return p.fetch.Timestamp(p.callAt + i) }
 	p.soft, p.stopSoft = context.WithCancel(membership)
 	p.adopt()
 	return p

@@ -100,7 +100,7 @@ func (p *writer) handled(next int) {
 	t := &p.transaction
 	t.start(p.now)
 	t.next = p.fetch.NextOffset(next - 1)
-	t.newest = max(t.newest, p.fetch.Timestamp(next-1))
+	t.newest = max(t.newest, p.fetch.Timestamps()[next-1])
 }
 
 // due tells whether the transaction should end although there is more to read.

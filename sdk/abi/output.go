@@ -202,19 +202,26 @@ func (c *OutputChecker) malformed(piece, rest []byte, format string, args ...any
 // OutputIterator walks the record entries of pieces that passed an
 // OutputChecker, leaving out rejected inputs. It implements Outputs.
 type OutputIterator struct {
-	rest     []byte
-	tail     []byte
-	verdicts []Verdict
+	rest       []byte
+	tail       []byte
+	verdicts   []Verdict
+	timestamps []int64
+	otherwise  int64
 }
 
 // Reset prepares it to walk the entries of first and then of second. verdicts
 // are the checker's.
 func (it *OutputIterator) Reset(first, second []byte, verdicts []Verdict) {
-	*it = OutputIterator{rest: first, tail: second, verdicts: verdicts}
+	*it = OutputIterator{rest: first, tail: second, verdicts: verdicts, otherwise: NoTimestamp}
 }
 
-// Next implements Outputs. An output that sets no timestamp has
-// Timestamp == NoTimestamp.
+// Stamp has outputs that set no timestamp get that of their input, and those of
+// inputs beyond timestamps the other one. Without it they have NoTimestamp.
+func (it *OutputIterator) Stamp(timestamps []int64, otherwise int64) {
+	it.timestamps, it.otherwise = timestamps, otherwise
+}
+
+// Next implements Outputs.
 func (it *OutputIterator) Next(o *Output) bool {
 	le := binary.LittleEndian
 	for {
@@ -230,14 +237,18 @@ func (it *OutputIterator) Next(o *Output) bool {
 		input := int(le.Uint32(h[8:]))
 		entry := it.rest[:size:size]
 		it.rest = it.rest[size:]
-		if uint8(first>>32) != KindRecord || it.rejected(input) {
+		if uint8(first>>32) != KindRecord || len(it.verdicts) > 0 && it.rejected(input) {
 			continue
 		}
 		o.Input = input
 		o.Index = int(first >> 48)
-		o.Timestamp = NoTimestamp
-		if uint8(first>>40)&FlagTimestamp != 0 {
+		switch {
+		case uint8(first>>40)&FlagTimestamp != 0:
 			o.Timestamp = int64(le.Uint64(h[24:]))
+		case input < len(it.timestamps):
+			o.Timestamp = it.timestamps[input]
+		default:
+			o.Timestamp = it.otherwise
 		}
 		o.HeaderCount = int(le.Uint32(h[20:]))
 		o.Key, o.Value = nil, nil

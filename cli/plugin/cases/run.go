@@ -152,8 +152,10 @@ func (r *run) process(ctx context.Context, instance *host.Instance) ([][]output,
 		return got, nil, nil
 	}
 	var records []byte
+	timestamps := make([]int64, len(r.c.Input))
 	for i := range r.c.Input {
 		records = abi.AppendRecord(records, r.record(i))
+		timestamps[i] = r.timestamp(i)
 	}
 	area, err := instance.Input(ctx, len(records))
 	if err != nil {
@@ -161,7 +163,7 @@ func (r *run) process(ctx context.Context, instance *host.Instance) ([][]output,
 	}
 	copy(area, records)
 	result, err := instance.Process(ctx, host.Batch{
-		Count: len(r.c.Input), SizeBytes: len(records), Now: r.now, Seed: seed, Timestamps: r.timestamp,
+		Count: len(r.c.Input), SizeBytes: len(records), Now: r.now, Seed: seed, Timestamps: timestamps,
 	})
 	if n := instance.DroppedLines(); n > 0 {
 		r.log(slog.LevelWarn, fmt.Sprintf("%d lines were dropped: a deployment's limit is %d in a second", n, host.DefaultLimits().LogLines))

@@ -81,7 +81,7 @@ func (g *Guest) tooMuch(total int64) error {
 }
 
 // Outputs walks the outputs of the latest Process, those of rejected inputs
-// left out. Outputs that set no timestamp have abi.NoTimestamp.
+// left out. Outputs that set no timestamp have abi.NoTimestamp, unless Stamp tells otherwise.
 func (g *Guest) Outputs() *abi.OutputIterator { return &g.iterator }
 
 // Verdicts are the inputs that the latest Process rejected, ascending.

@@ -31,6 +31,7 @@ const retainPlainBytes = 4 << 20
 type Fetch struct {
 	records []record.Record // views on the batches and plain
 	sizes   []int32         // of the records in the flat form
+	stamps  []int64         // of the records
 	plain   [][]byte        // decompressed batches, one buffer each
 	used    int             // of plain
 	bytes   int
@@ -43,7 +44,7 @@ var _ engine.Fetch = (*Fetch)(nil)
 
 // Begin empties the fetch; records below offset from will be left out.
 func (f *Fetch) Begin(from int64) {
-	f.records, f.sizes = f.records[:0], f.sizes[:0]
+	f.records, f.sizes, f.stamps = f.records[:0], f.sizes[:0], f.stamps[:0]
 	f.from, f.next, f.newest = from, from, 0
 	f.used, f.bytes = 0, 0
 	for i := range f.plain {
@@ -58,7 +59,7 @@ func (f *Fetch) Begin(from int64) {
 func (f *Fetch) Append(batch []byte, h *record.Header) error {
 	before, used := len(f.records), f.used
 	if err := f.decode(batch, h); err != nil {
-		f.records, f.sizes, f.used = f.records[:before], f.sizes[:before], used
+		f.records, f.sizes, f.stamps, f.used = f.records[:before], f.sizes[:before], f.stamps[:before], used
 		return fmt.Errorf("batch at offset %d: %w", h.BaseOffset, err)
 	}
 	f.next = max(f.next, h.LastOffset()+1)
@@ -100,6 +101,7 @@ func (f *Fetch) decode(batch []byte, h *record.Header) error {
 	n := len(f.records)
 	f.records = slices.Grow(f.records, int(h.Count))[:n+int(h.Count)]
 	f.sizes = slices.Grow(f.sizes, int(h.Count))
+	f.stamps = slices.Grow(f.stamps, int(h.Count))
 	for n < len(f.records) && it.Next(&f.records[n]) {
 		r := &f.records[n]
 		if r.Offset < f.from {
@@ -114,6 +116,7 @@ func (f *Fetch) decode(batch []byte, h *record.Header) error {
 			size += headers
 		}
 		f.sizes = append(f.sizes, int32(size))
+		f.stamps = append(f.stamps, r.Timestamp)
 		n++
 	}
 	f.records = f.records[:n]
@@ -145,8 +148,8 @@ func (f *Fetch) NextOffset(i int) int64 {
 	return f.records[i].Offset + 1
 }
 
-// Timestamp implements engine.Fetch.
-func (f *Fetch) Timestamp(i int) int64 { return f.records[i].Timestamp }
+// Timestamps implements engine.Fetch.
+func (f *Fetch) Timestamps() []int64 { return f.stamps }
 
 // MaxTimestamp implements engine.Fetch.
 func (f *Fetch) MaxTimestamp() int64 { return f.newest }

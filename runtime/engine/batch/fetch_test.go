@@ -44,8 +44,8 @@ func TestFetchSpansBatches(t *testing.T) {
 		if f.Len() != 3 || string(f.Record(0).Value) != "six" || f.NextOffset(0) != 7 || f.NextOffset(1) != 10 || f.NextOffset(2) != 15 {
 			t.Errorf("%d records, the first is %q, positions %d %d %d", f.Len(), f.Record(0).Value, f.NextOffset(0), f.NextOffset(1), f.NextOffset(2))
 		}
-		if f.MaxTimestamp() != 101 || f.Timestamp(1) != 100 {
-			t.Errorf("timestamps %d, %d", f.MaxTimestamp(), f.Timestamp(1))
+		if f.MaxTimestamp() != 101 || f.Timestamps()[1] != 100 {
+			t.Errorf("timestamps %d, %d", f.MaxTimestamp(), f.Timestamps()[1])
 		}
 	}
 }

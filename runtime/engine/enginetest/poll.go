@@ -125,8 +125,8 @@ func nullIsNotEmpty(e *env) {
 		if got := f.Record(i); !reflect.DeepEqual(got, want) {
 			e.Errorf("record %d is %#v, want %#v", i, got, want)
 		}
-		if f.Timestamp(i) != want.Timestamp || f.NextOffset(i) != int64(i+1) {
-			e.Errorf("record %d: timestamp %d, next offset %d", i, f.Timestamp(i), f.NextOffset(i))
+		if f.Timestamps()[i] != want.Timestamp || f.NextOffset(i) != int64(i+1) {
+			e.Errorf("record %d: timestamp %d, next offset %d", i, f.Timestamps()[i], f.NextOffset(i))
 		}
 	}
 	for i, got := range decodeFlat(e, f, 1<<20, 0, f.Len()) {
@@ -183,7 +183,7 @@ func encodeInParts(e *env) {
 			}
 			for i, r := range part {
 				got = append(got, string(r.Value))
-				if r.Offset != f.Record(first+i).Offset || r.Timestamp != f.Timestamp(first+i) {
+				if r.Offset != f.Record(first+i).Offset || r.Timestamp != f.Timestamps()[first+i] {
 					e.Errorf("record %d: offset %d, timestamp %d", first+i, r.Offset, r.Timestamp)
 				}
 			}

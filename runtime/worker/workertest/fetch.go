@@ -16,7 +16,6 @@ func NewFetch(records []engine.Record, next int64) engine.Fetch {
 }
 
 func (f *fetch) Len() int                   { return len(f.records) }
-func (f *fetch) Timestamp(i int) int64      { return f.records[i].Timestamp }
 func (f *fetch) Record(i int) engine.Record { return f.records[i] }
 
 func (f *fetch) NextOffset(i int) int64 {
@@ -24,6 +23,14 @@ func (f *fetch) NextOffset(i int) int64 {
 		return f.next
 	}
 	return f.records[i].Offset + 1
+}
+
+func (f *fetch) Timestamps() []int64 {
+	timestamps := make([]int64, len(f.records))
+	for i, r := range f.records {
+		timestamps[i] = r.Timestamp
+	}
+	return timestamps
 }
 
 func (f *fetch) MaxTimestamp() int64 {

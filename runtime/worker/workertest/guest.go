@@ -82,7 +82,6 @@ type guest struct {
 
 	checker  abi.OutputChecker
 	iterator abi.OutputIterator
-	batch    host.Batch
 }
 
 // Input implements worker.Guest.
@@ -132,24 +131,13 @@ func (g *guest) Process(_ context.Context, b host.Batch) (host.Result, error) {
 		g.spent = true
 		return host.Result{}, &host.Trap{Kind: host.TrapProtocol, Detail: err.Error()}
 	}
-	r := host.Result{Outputs: g, OutputCount: g.checker.Count, OutputBytes: g.checker.SizeBytes, Fuel: fuel}
+	r := host.Result{Outputs: &g.iterator, OutputCount: g.checker.Count, OutputBytes: g.checker.SizeBytes, Fuel: fuel}
 	for _, v := range g.checker.Verdicts {
 		r.Rejects = append(r.Rejects, host.Reject{Index: v.Input, Reason: string(v.Reason)})
 	}
-	g.batch = b
 	g.iterator.Reset(call.outputs, nil, g.checker.Verdicts)
+	g.iterator.Stamp(b.Timestamps, b.Now.UnixMilli())
 	return r, nil
-}
-
-// Next implements abi.Outputs: event times are filled in as the host does.
-func (g *guest) Next(o *abi.Output) bool {
-	if !g.iterator.Next(o) {
-		return false
-	}
-	if o.Timestamp == abi.NoTimestamp {
-		o.Timestamp = g.batch.Timestamps(o.Input)
-	}
-	return true
 }
 
 // DroppedLines implements worker.Guest.
