@@ -2,8 +2,6 @@ package worker
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -13,19 +11,14 @@ import (
 // Until bounds a run: the worker ends by itself, in phase "completed", when every partition of
 // the group's inputs, whoever has it, is committed up to where the run ends. The zero value means a run without end.
 type Until struct {
-	// AtEnd ends the run at the end that each partition had when the run began: when its first worker started (Config.Ends).
+	// AtEnd ends the run at the end that each partition had when the worker started.
 	AtEnd bool
 	// Time ends it before the first record of each partition with this timestamp or a later one. A time to
 	// come is waited for; what a partition has then is its end.
 	Time time.Time
 }
 
-// Ends are where a run ends in each partition: the offset of the first record that has no part in it.
-type Ends map[engine.TopicPartition]int64
-
 const (
-	// boundGoneAfter is how long an input must have been missing for the run to end without it: a broker may hear late of a topic.
-	boundGoneAfter = 5 * time.Second
 	// boundPollInterval is how long a bounded run waits for records before it looks where it is: a
 	// partition may end in markers and aborted records, which Poll passes over without a word.
 	boundPollInterval = 100 * time.Millisecond
@@ -38,12 +31,10 @@ type bound struct {
 	until Until
 
 	mu   sync.Mutex
-	ends Ends // nil: not known yet
-
-	gone map[string]time.Time // inputs that do not exist, since when; of the goroutine that watches
+	ends map[engine.TopicPartition]int64 // nil: not known yet
 }
 
-func newBound(u Until) *bound { return &bound{until: u, gone: map[string]time.Time{}} }
+func newBound(u Until) *bound { return &bound{until: u} }
 
 // end is where a partition ends; a partition that came later has no part in the run.
 func (b *bound) end(tp engine.TopicPartition) (offset int64, known bool) {
@@ -106,7 +97,7 @@ func (p *partition) finish(at int64) error {
 func (w *Worker) watchBound() {
 	pause := backoff{}
 	for {
-		ends, err := w.ends()
+		ends, err := w.findEnds()
 		if err == nil {
 			w.bound.mu.Lock()
 			w.bound.ends = ends
@@ -129,24 +120,17 @@ func (w *Worker) watchBound() {
 	}
 }
 
-func (w *Worker) ends() (Ends, error) {
-	if w.config.Ends == nil {
-		return w.findEnds(w.soft)
-	}
-	return w.config.Ends(w.soft, w.findEnds)
-}
-
 // findEnds waits until the run's time has come and looks up where it ends.
-func (w *Worker) findEnds(ctx context.Context) (Ends, error) {
+func (w *Worker) findEnds() (map[engine.TopicPartition]int64, error) {
 	until := w.bound.until
 	end := engine.Start{Kind: engine.StartLatest}
 	if !until.AtEnd {
-		if !sleep(ctx, time.Until(until.Time)) {
-			return nil, ctx.Err()
+		if !sleep(w.soft, time.Until(until.Time)) {
+			return nil, w.soft.Err()
 		}
 		end = engine.Start{Kind: engine.StartTimestamp, Timestamp: until.Time}
 	}
-	ctx, cancel := context.WithTimeout(ctx, boundLookupTimeout)
+	ctx, cancel := context.WithTimeout(w.soft, boundLookupTimeout)
 	defer cancel()
 	return w.config.Engine.OffsetsAt(ctx, w.config.Group.Inputs, end)
 }
@@ -156,17 +140,13 @@ const boundLookupTimeout = 10 * time.Second
 // allThrough asks the group's coordinator, once this worker is through with its own partitions.
 func (w *Worker) allThrough() bool {
 	w.mu.Lock()
-	var left []engine.TopicPartition
-	for tp, p := range w.sessions {
+	for _, p := range w.sessions {
 		if !p.counts.completed.Load() {
-			left = append(left, tp)
+			w.mu.Unlock()
+			return false
 		}
 	}
-	troubled := len(w.trouble) > 0
 	w.mu.Unlock()
-	if len(left) > 0 && !troubled {
-		return false
-	}
 	ctx, cancel := context.WithTimeout(w.soft, boundLookupTimeout)
 	defer cancel()
 	positions, err := w.config.Engine.Lag(ctx, w.config.Group.Name, w.config.Group.Inputs)
@@ -174,33 +154,11 @@ func (w *Worker) allThrough() bool {
 		w.logger.Debug("positions of the group", "error", err)
 		return false
 	}
-	for _, tp := range left {
-		if !w.gone(tp.Topic, positions) {
-			return false
-		}
-	}
 	for tp, end := range w.bound.ends { // written before this goroutine got here
 		// A partition that ends at 0 has nothing to commit.
-		if p, ok := positions[tp]; ok && end > 0 && p.Committed < end || !ok && !w.gone(tp.Topic, positions) {
+		if p, ok := positions[tp]; !ok || end > 0 && p.Committed < end {
 			return false
 		}
 	}
 	return true
-}
-
-// gone tells whether an input has been missing for so long that it was deleted: there is nothing left of it to be read, and
-// the run ends without it.
-func (w *Worker) gone(input string, positions map[engine.TopicPartition]engine.Position) bool {
-	for tp := range positions {
-		if tp.Topic == input {
-			delete(w.bound.gone, input)
-			return false
-		}
-	}
-	since, known := w.bound.gone[input]
-	if !known {
-		w.bound.gone[input] = time.Now()
-		w.events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q does not exist any more: unless it comes back, the run ends without it", input))
-	}
-	return known && time.Since(since) >= boundGoneAfter
 }
