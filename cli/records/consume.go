@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
@@ -107,7 +108,11 @@ func (o *consumeOptions) request(now time.Time) (stream.Request, error) {
 		return r, err
 	}
 	if r.From, err = stream.ParsePosition(o.from, now); err != nil {
-		return r, command.Usagef("--from: %w", err)
+		e := command.Usagef("--from: %w", err)
+		if n, numberErr := strconv.Atoi(o.from); numberErr == nil && n < 0 { // as other tools have it
+			e = e.WithFix("the newest records: --last %d", -n)
+		}
+		return r, e
 	}
 	if o.at != "" {
 		if r.From, err = stream.ParseTime(o.at, now); err != nil {

@@ -118,6 +118,13 @@ func (d *delivery) failure() error {
 // stalled reports whether it was given up because nothing was acknowledged.
 func (d *delivery) stalled() bool { return errors.Is(context.Cause(d.ctx), errStalled) }
 
+// written counts the records that are acknowledged.
+func (d *delivery) written() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.records
+}
+
 // lost counts the records that are not known to be written.
 func (d *delivery) lost() int64 {
 	d.mu.Lock()

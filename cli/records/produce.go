@@ -12,6 +12,7 @@ import (
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
 	"github.com/millstream-io/millstream/cli/stream"
+	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/millstream-io/millstream/cli/topic"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -172,9 +173,12 @@ func (o *produceOptions) run(ctx context.Context) error {
 	if o.env.InTerminal {
 		o.env.Notef("type lines for %q; Ctrl-D ends\n", o.topic)
 	}
+	progress := terminal.NewProgress(o.env.Err, o.env.ErrTerminal && !o.env.InTerminal && !o.env.JSON, "")
+	progress.Watch(func() string { return fmt.Sprintf("%s to %q", terminal.Count(p.written(), "record"), o.topic) })
 	inputErr := o.send(ctx, client, headers, p)
 	// What was read before an interrupt is still delivered; a second interrupt ends that.
 	flushErr := client.Flush(p.ctx)
+	progress.Done()
 	if inputErr == nil {
 		inputErr = flushErr
 	}

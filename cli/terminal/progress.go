@@ -12,7 +12,7 @@ import (
 type Progress struct {
 	mu      sync.Mutex
 	w       io.Writer
-	what    string
+	what    func() string
 	started time.Time
 	shown   bool
 	stop    chan struct{}
@@ -27,7 +27,7 @@ func NewProgress(w io.Writer, terminal bool, what string) *Progress {
 	if !terminal {
 		return nil
 	}
-	p := &Progress{w: w, what: what, started: time.Now(), stop: make(chan struct{}), stopped: make(chan struct{})}
+	p := &Progress{w: w, what: func() string { return what }, started: time.Now(), stop: make(chan struct{}), stopped: make(chan struct{})}
 	go p.run()
 	return p
 }
@@ -42,7 +42,7 @@ func (p *Progress) run() {
 			return
 		case now := <-t.C:
 			p.mu.Lock()
-			fmt.Fprintf(p.w, "\r\x1b[K%s … %s", p.what, Duration(now.Sub(p.started)))
+			fmt.Fprintf(p.w, "\r\x1b[K%s … %s", p.what(), Duration(now.Sub(p.started)))
 			p.shown = true
 			p.mu.Unlock()
 		}
@@ -50,7 +50,10 @@ func (p *Progress) run() {
 }
 
 // Set changes what is told.
-func (p *Progress) Set(what string) {
+func (p *Progress) Set(what string) { p.Watch(func() string { return what }) }
+
+// Watch makes what is told change by itself: what is called from another goroutine until Done.
+func (p *Progress) Watch(what func() string) {
 	if p == nil {
 		return
 	}

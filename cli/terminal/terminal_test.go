@@ -92,9 +92,11 @@ func TestProgress(t *testing.T) {
 		time.Sleep(progressDelay + progressDelay/2) // bubble
 		long.Set("uploading")
 		time.Sleep(progressDelay) // bubble
+		long.Watch(func() string { return "starting" })
+		time.Sleep(progressDelay) // bubble
 		long.Done()
 		got := b.String()
-		if !strings.Contains(got, "compiling … 400 ms") || !strings.Contains(got, "uploading … 800 ms") || !strings.HasSuffix(got, "\r\x1b[K") {
+		if !strings.Contains(got, "compiling … 400 ms") || !strings.Contains(got, "uploading … 800 ms") || !strings.Contains(got, "starting … 1.2 s") || !strings.HasSuffix(got, "\r\x1b[K") {
 			t.Errorf("long work shows %q", got)
 		}
 		var none *Progress
