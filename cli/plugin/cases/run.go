@@ -65,6 +65,10 @@ func (r *run) do(ctx context.Context, p *host.Program) {
 		r.failf("%v", err)
 		return
 	}
+	if err := r.deployable(p.Report()); err != nil && r.c.Error == "" {
+		r.failf("deploy would refuse this: %v", err)
+		return
+	}
 	instance, err := p.Instantiate(ctx, setup, r.log)
 	if r.c.Error != "" {
 		r.expectError(err)
@@ -113,6 +117,18 @@ func (r *run) setup(m *module.Manifest) (host.Setup, error) {
 		Deployment: "test", Inputs: []string{caseTopic}, Outputs: r.outputs,
 		Config: deploy.Spec{Config: r.c.Config}.EffectiveConfig(m), Assets: assets,
 	}, nil
+}
+
+// deployable checks config, assets and outputs of the case as those of a deployment.
+func (r *run) deployable(report *module.Report) error {
+	s := deploy.Spec{Name: "test", Module: report.Digest.String(), Inputs: []string{caseTopic}, Config: r.c.Config, Assets: map[string]string{}}
+	for _, name := range r.outputs {
+		s.Outputs = append(s.Outputs, deploy.Output{Name: name, Topic: "output"})
+	}
+	for name := range r.c.Assets {
+		s.Assets[name] = report.Digest.String()
+	}
+	return s.WithDefaults(report.Manifest).Validate(report.Manifest)
 }
 
 func outputNames(m *module.Manifest) []string {
