@@ -239,7 +239,7 @@ func (r *Runtime) Pause(ctx context.Context, name string) (Status, error) {
 }
 
 // Resume starts a deployment that is paused, has completed its run or has failed, from its committed
-// offsets, in every process; one that runs goes on. A bounded run begins anew, to a new end.
+// offsets, in every process; one that runs goes on. A bounded run that has completed begins anew, to a new end.
 // Errors: deploy.ErrNotFound, what keeps it from starting, the engine's.
 func (r *Runtime) Resume(ctx context.Context, name string) (Status, error) {
 	d, err := r.take(ctx, name)
@@ -268,7 +268,11 @@ func (r *Runtime) Resume(ctx context.Context, name string) (Status, error) {
 			return nil, err
 		}
 		// Also if it runs: it may have failed in another process, which then starts it.
-		return inState(before.Spec, deploy.Running), nil
+		next := inState(before.Spec, deploy.Running)
+		if !next.SameRun(before.Spec) {
+			next.Ends = nil
+		}
+		return next, nil
 	})
 	if err != nil {
 		return Status{}, errors.Join(err, p.discard(ctx))

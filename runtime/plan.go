@@ -178,6 +178,10 @@ func (p *proposal) decide(before catalog.Deployment, exists bool, others []deplo
 		return nil, err
 	}
 	next := p.next
+	next.Ends = nil
+	if exists && next.SameRun(before.Spec) {
+		next.Ends = before.Spec.Ends
+	}
 	if exists && before.Spec.State != p.before.State {
 		next.State = before.Spec.AfterState() // paused or resumed meanwhile
 	}

@@ -161,7 +161,10 @@ func (r *preparer) newWorker(ctx context.Context, p *prepared, program program, 
 		group.Delivery = engine.AtLeastOnce
 	}
 	p.worker, err = worker.New(ctx, worker.Config{
-		Engine: r.engine, Group: group, Starts: func() map[string]engine.TopicStart { return r.startsOf(s.Name) }, Release: p.release, Until: worker.Until(until),
+		Engine: r.engine, Group: group, Starts: func() map[string]engine.TopicStart { return r.startsOf(s.Name) }, Release: p.release,
+		Until: worker.Until(until), Ends: func(ctx context.Context, find func(context.Context) (worker.Ends, error)) (worker.Ends, error) {
+			return r.endsOf(ctx, s, find)
+		},
 		Stats: stats, Logs: r.logs, Logger: r.logger,
 	})
 	return err

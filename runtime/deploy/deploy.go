@@ -6,6 +6,7 @@ package deploy
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -92,10 +93,13 @@ type Spec struct {
 	Start string `json:"start"` // latest, earliest, an offset, an RFC 3339 time or a duration ago
 	// Starts are where Start was in each input when that became one; nobody deploys them, they are found. Without, in what older
 	// versions of Millstream stored, Start is looked for when the group joins.
-	Starts  map[string]TopicStart `json:"starts,omitempty"`
-	State   string                `json:"state"`
-	Created time.Time             `json:"created"` // of version 1
-	Changed time.Time             `json:"changed"` // the state too
+	Starts map[string]TopicStart `json:"starts,omitempty"`
+	// Ends are where a bounded run ends in the partitions of each input, found when it began: it ends there, however often it
+	// is interrupted. Nil: not found yet.
+	Ends    map[string][]int64 `json:"ends,omitempty"`
+	State   string             `json:"state"`
+	Created time.Time          `json:"created"` // of version 1
+	Changed time.Time          `json:"changed"` // the state too
 	// Deployed is when this version was; zero in what older versions of Millstream stored.
 	Deployed time.Time `json:"deployed,omitzero"`
 	// By is who deployed this version, as the client told: user@host.
@@ -129,6 +133,11 @@ func (s Spec) After(before Spec, now time.Time) Spec {
 	s.Start = cmp.Or(s.Start, before.Start)
 	s.State = cmp.Or(s.State, before.AfterState())
 	return s
+}
+
+// SameRun tells whether s goes on with the bounded run of before, to its end, or begins another one.
+func (s Spec) SameRun(before Spec) bool {
+	return s.Until == before.Until && slices.Equal(s.Inputs, before.Inputs) && before.State != Completed
 }
 
 // AfterState is the desired state of the version after: a deployment that is paused stays so.

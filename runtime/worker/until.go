@@ -2,6 +2,9 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -11,14 +14,19 @@ import (
 // Until bounds a run: the worker ends by itself, in phase "completed", when every partition of
 // the group's inputs, whoever has it, is committed up to where the run ends. The zero value means a run without end.
 type Until struct {
-	// AtEnd ends the run at the end that each partition had when the worker started.
+	// AtEnd ends the run at the end that each partition had when the run began: when its first worker started (Config.Ends).
 	AtEnd bool
 	// Time ends it before the first record of each partition with this timestamp or a later one. A time to
 	// come is waited for; what a partition has then is its end.
 	Time time.Time
 }
 
+// Ends are where a run ends in each partition: the offset of the first record that has no part in it.
+type Ends map[engine.TopicPartition]int64
+
 const (
+	// boundGoneAfter is how long an input must have been missing for the run to end without it: a broker may hear late of a topic.
+	boundGoneAfter = 5 * time.Second
 	// boundPollInterval is how long a bounded run waits for records before it looks where it is: a
 	// partition may end in markers and aborted records, which Poll passes over without a word.
 	boundPollInterval = 100 * time.Millisecond
@@ -31,10 +39,12 @@ type bound struct {
 	until Until
 
 	mu   sync.Mutex
-	ends map[engine.TopicPartition]int64 // nil: not known yet
+	ends Ends // nil: not known yet
+
+	gone map[engine.TopicPartition]time.Time // those that do not exist, since when; of the goroutine that watches
 }
 
-func newBound(u Until) *bound { return &bound{until: u} }
+func newBound(u Until) *bound { return &bound{until: u, gone: map[engine.TopicPartition]time.Time{}} }
 
 // end is where a partition ends; a partition that came later has no part in the run.
 func (b *bound) end(tp engine.TopicPartition) (offset int64, known bool) {
@@ -93,18 +103,47 @@ func (p *partition) finish(at int64) error {
 	return nil
 }
 
-// watchBound finds out where the run ends, and whether the group is there.
-func (w *Worker) watchBound() {
+// errTooSoon: the time of the run has not come, so nobody knows yet where it ends.
+var errTooSoon = errors.New("the run has not come to its time yet")
+
+// settleBound finds out where the run ends before anything is read, unless that is still to come; false means that the worker was stopped.
+func (w *Worker) settleBound() bool {
 	pause := backoff{}
 	for {
-		ends, err := w.findEnds()
+		err := w.learnEnds(func(ctx context.Context) (Ends, error) {
+			if time.Now().Before(w.bound.until.Time) {
+				return nil, errTooSoon
+			}
+			return w.findEnds(ctx)
+		})
+		if err == nil || errors.Is(err, errTooSoon) {
+			w.setTrouble(nil, nil)
+			return true
+		}
+		w.setTrouble(nil, fmt.Errorf("where the run ends cannot be found out: %w", err))
+		w.logger.Warn("where the run ends cannot be found out, trying again", "error", err)
+		if !pause.wait(w.soft) {
+			return false
+		}
+	}
+}
+
+// watchBound finds out where the run ends, if that is not known yet, and whether the group is there.
+func (w *Worker) watchBound() {
+	pause := backoff{}
+	for !w.bound.known() {
+		err := w.learnEnds(func(ctx context.Context) (Ends, error) {
+			if !sleep(ctx, time.Until(w.bound.until.Time)) {
+				return nil, ctx.Err()
+			}
+			return w.findEnds(ctx)
+		})
 		if err == nil {
-			w.bound.mu.Lock()
-			w.bound.ends = ends
-			w.bound.mu.Unlock()
 			break
 		}
-		w.logger.Warn("where the run ends cannot be found out, trying again", "error", err)
+		if w.soft.Err() == nil {
+			w.logger.Warn("where the run ends cannot be found out, trying again", "error", err)
+		}
 		if !pause.wait(w.soft) {
 			return
 		}
@@ -120,17 +159,37 @@ func (w *Worker) watchBound() {
 	}
 }
 
-// findEnds waits until the run's time has come and looks up where it ends.
-func (w *Worker) findEnds() (map[engine.TopicPartition]int64, error) {
-	until := w.bound.until
+func (b *bound) known() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ends != nil
+}
+
+// learnEnds asks for where the run ends, which find looks up if it is for the first time.
+func (w *Worker) learnEnds(find func(context.Context) (Ends, error)) error {
+	var ends Ends
+	var err error
+	if w.config.Ends == nil {
+		ends, err = find(w.soft)
+	} else {
+		ends, err = w.config.Ends(w.soft, find)
+	}
+	if err != nil {
+		return err
+	}
+	w.bound.mu.Lock()
+	defer w.bound.mu.Unlock()
+	w.bound.ends = ends
+	return nil
+}
+
+// findEnds looks up where a run ends that does so now.
+func (w *Worker) findEnds(ctx context.Context) (Ends, error) {
 	end := engine.Start{Kind: engine.StartLatest}
-	if !until.AtEnd {
-		if !sleep(w.soft, time.Until(until.Time)) {
-			return nil, w.soft.Err()
-		}
+	if until := w.bound.until; !until.AtEnd {
 		end = engine.Start{Kind: engine.StartTimestamp, Timestamp: until.Time}
 	}
-	ctx, cancel := context.WithTimeout(w.soft, boundLookupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, boundLookupTimeout)
 	defer cancel()
 	return w.config.Engine.OffsetsAt(ctx, w.config.Group.Inputs, end)
 }
@@ -140,13 +199,17 @@ const boundLookupTimeout = 10 * time.Second
 // allThrough asks the group's coordinator, once this worker is through with its own partitions.
 func (w *Worker) allThrough() bool {
 	w.mu.Lock()
-	for _, p := range w.sessions {
+	var left []engine.TopicPartition
+	for tp, p := range w.sessions {
 		if !p.counts.completed.Load() {
-			w.mu.Unlock()
-			return false
+			left = append(left, tp)
 		}
 	}
+	troubled := len(w.trouble) > 0
 	w.mu.Unlock()
+	if len(left) > 0 && !troubled {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(w.soft, boundLookupTimeout)
 	defer cancel()
 	positions, err := w.config.Engine.Lag(ctx, w.config.Group.Name, w.config.Group.Inputs)
@@ -154,11 +217,33 @@ func (w *Worker) allThrough() bool {
 		w.logger.Debug("positions of the group", "error", err)
 		return false
 	}
+	through := true
+	for _, tp := range left {
+		through = w.gone(tp, positions) && through
+	}
 	for tp, end := range w.bound.ends { // written before this goroutine got here
 		// A partition that ends at 0 has nothing to commit.
-		if p, ok := positions[tp]; !ok || end > 0 && p.Committed < end {
-			return false
+		if p, ok := positions[tp]; ok && end > 0 && p.Committed < end || !ok && !w.gone(tp, positions) {
+			through = false
 		}
 	}
-	return true
+	return through
+}
+
+// gone tells whether a partition has been missing for so long that its topic was deleted: there is nothing left of it to
+// be read, and the run ends without it.
+func (w *Worker) gone(tp engine.TopicPartition, positions map[engine.TopicPartition]engine.Position) bool {
+	gone := w.bound.gone
+	if _, found := positions[tp]; found {
+		delete(gone, tp)
+		return false
+	}
+	since, known := gone[tp]
+	if !known {
+		if len(gone) == 0 {
+			w.events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q does not exist any more: unless it comes back, the run ends without it", tp.Topic))
+		}
+		gone[tp] = time.Now()
+	}
+	return known && time.Since(since) >= boundGoneAfter
 }

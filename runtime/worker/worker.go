@@ -50,7 +50,10 @@ type Config struct {
 	// CommitBytes of outputs end a transaction; 0 = DefaultCommitBytes.
 	CommitBytes int
 	// Until bounds the run; the zero value does not.
-	Until  Until
+	Until Until
+	// Ends returns where the run ends: where it was said to end before, or for the first time what find returns, which it
+	// keeps. Nil: the run is this worker's alone.
+	Ends   func(ctx context.Context, find func(context.Context) (Ends, error)) (Ends, error)
 	Stats  *Stats
 	Logs   *Logs
 	Logger *slog.Logger
@@ -146,7 +149,7 @@ func (w *Worker) run() {
 	defer w.stopSoft()
 	defer w.retire()
 	w.events.Event(slog.LevelInfo, "started")
-	if w.bound != nil {
+	if w.bound != nil && w.settleBound() {
 		var watch sync.WaitGroup
 		watch.Go(w.watchBound)
 		defer watch.Wait()

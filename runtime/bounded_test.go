@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millstream-io/millstream/runtime/deploy"
+	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/runtime/worker"
+)
+
+// TestABoundedRunEndsWhereItDidWhenItBegan, whatever interrupts it; the next run has an end of its own.
+func TestABoundedRunEndsWhereItDidWhenItBegan(t *testing.T) {
+	past := func(s *deploy.Spec) { s.Until = "2000-01-01T00:01:00Z" } // a minute into the bubble
+	for name, until := range map[string]func(*deploy.Spec){"end": func(s *deploy.Spec) { s.Until = "end" }, "a time": past} {
+		for how, interrupt := range map[string]func(b *bench){
+			"restart": func(b *bench) {
+				b.close()
+				b.feed("late", "later")
+				b.open()
+			},
+			"pause": func(b *bench) {
+				_, err := b.runtime.Pause(b.t.Context(), "d")
+				b.ok(err)
+				b.feed("late", "later")
+				_, err = b.runtime.Resume(b.t.Context(), "d")
+				b.ok(err)
+			},
+			"upgrade": func(b *bench) {
+				b.mustDeploy(b.version("1", until, func(s *deploy.Spec) { s.Delivery = deploy.DeliveryAtLeastOnce }))
+				b.feed("late", "later")
+			},
+		} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := newBench(t)
+					b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+					b.feed("a", "b")
+					b.log.SetFault(func(op, topic string) error { // nothing gets through yet
+						if op == "commit" && topic == "in" {
+							return engine.ErrStorage
+						}
+						return nil
+					})
+					b.mustDeploy(b.version("1", until))
+					time.Sleep(2 * time.Minute)
+					if phase := b.status("d").Phase; phase == worker.PhaseCompleted {
+						t.Fatalf("phase is %s", phase)
+					}
+					interrupt(b)
+					b.log.SetFault(nil)
+					time.Sleep(time.Minute)
+					s := b.status("d")
+					if s.Phase != worker.PhaseCompleted {
+						t.Fatalf("phase is %s: %s", s.Phase, s.Reason)
+					}
+					b.wantValues("out", "a1", "b1")
+					_, err := b.runtime.Resume(b.t.Context(), "d")
+					b.ok(err)
+					time.Sleep(time.Minute)
+					b.wantValues("out", "a1", "b1", "late1", "later1")
+					b.close()
+				})
+			})
+		}
+	}
+}
+
+// TestABoundedRunOfSeveralProcesses has one end for all of them.
+func TestABoundedRunOfSeveralProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newBench(t)
+		a.ok(a.log.EnsureTopic(t.Context(), "in", 2, nil))
+		a.log.AppendTo("in", 0, "a")
+		a.log.AppendTo("in", 1, "b")
+		a.log.SetFault(func(op, topic string) error {
+			if op == "commit" && topic == "in" {
+				return engine.ErrStorage
+			}
+			return nil
+		})
+		a.mustDeploy(a.version("1", func(s *deploy.Spec) { s.Until = "end" }))
+		synctest.Wait()
+		a.log.AppendTo("in", 0, "late")
+		a.log.AppendTo("in", 1, "late")
+		b := a.another()
+		time.Sleep(time.Second)
+		a.log.SetFault(nil)
+		time.Sleep(time.Minute)
+		wantPhases(t, phases("d", a, b), worker.PhaseCompleted, worker.PhaseCompleted)
+		if got := slices.Sorted(slices.Values(a.values("out"))); !slices.Equal(got, []string{"a1", "b1"}) {
+			t.Errorf("out has %q", got)
+		}
+		b.close()
+		a.close()
+	})
+}
+
+// TestABoundedRunWhoseInputIsDeleted is through when there is nothing left to read.
+func TestABoundedRunWhoseInputIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		b.ok(b.log.EnsureTopic(t.Context(), "more", 1, nil))
+		b.log.AppendTo("in", 0, "a")
+		b.log.AppendTo("more", 0, "b")
+		b.log.SetFault(func(op, topic string) error {
+			if op == "commit" && topic == "more" {
+				return engine.ErrStorage
+			}
+			return nil
+		})
+		b.mustDeploy(b.version("1", func(s *deploy.Spec) { s.Until, s.Inputs = "end", []string{"in", "more"} }))
+		synctest.Wait()
+		b.log.DeleteTopic("more")
+		time.Sleep(time.Second)
+		if s := b.status("d"); s.Phase != worker.PhaseRetrying || s.Reason == "" {
+			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
+		}
+		time.Sleep(time.Minute)
+		if s := b.status("d"); s.Phase != worker.PhaseCompleted {
+			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
+		}
+		b.wantValues("out", "a1")
+		b.close()
+	})
+}
