@@ -9,11 +9,15 @@ import (
 // The scripts ask the binary itself, by the flag library's completion flag, so
 // that they never go stale; without an answer the shell offers files.
 
+// Bash takes plugin:upper and notes:0 for three words, and puts what is suggested in place of the last one; so the line is
+// divided at its blanks here, and what stands before the last colon is not suggested again.
 const bashCompletion = `_millstream() {
-  local cur="${COMP_WORDS[COMP_CWORD]}" words
-  words=("${COMP_WORDS[@]:0:COMP_CWORD}")
+  local line="${COMP_LINE:0:COMP_POINT}" cur="" words
+  read -ra words <<< "$line"
+  if [[ "$line" != *[[:space:]] ]]; then cur="${words[-1]}"; unset 'words[-1]'; fi
   if [[ "$cur" == -* ]]; then words+=("$cur"); fi
   COMPREPLY=($(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur"))
+  if [[ "$cur" == *:* && "$COMP_WORDBREAKS" == *:* ]]; then COMPREPLY=("${COMPREPLY[@]#"${cur%"${cur##*:}"}"}"); fi
 }
 complete -o bashdefault -o default -F _millstream millstream
 `
