@@ -62,20 +62,7 @@ func (c *cluster) offsetsOf(ctx context.Context, node int32, group string, parti
 	if err != nil {
 		return nil, err
 	}
-	answer := response.(*kmsg.OffsetFetchResponse)
-	if answer.Version < 8 {
-		g := kmsg.NewOffsetFetchResponseGroup()
-		for _, t := range answer.Topics {
-			of := kmsg.OffsetFetchResponseGroupTopic{Topic: t.Topic}
-			for _, p := range t.Partitions {
-				of.Partitions = append(of.Partitions, kmsg.OffsetFetchResponseGroupTopicPartition{
-					Partition: p.Partition, Offset: p.Offset, Metadata: p.Metadata, ErrorCode: p.ErrorCode})
-			}
-			g.Topics = append(g.Topics, of)
-		}
-		answer.Groups = append(answer.Groups, g)
-	}
 	found := map[engine.TopicPartition]committed{}
-	_, err = takeOffsets(answer, found)
+	_, err = takeOffsets(response.(*kmsg.OffsetFetchResponse), found)
 	return found, err
 }
