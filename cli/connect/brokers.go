@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/millstream-io/millstream/cli/command"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 )
@@ -83,6 +84,13 @@ func (b *Brokers) Open(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error
 		return nil, command.Usagef("--brokers %s: %w", b.Addresses, err)
 	}
 	return client, nil
+}
+
+// Greet asks who the brokers are, so that what is wrong with the connection or the login is told at once. A client
+// that only writes would try again, without a word.
+func (b *Brokers) Greet(ctx context.Context, client *kgo.Client) error {
+	_, err := kadm.NewClient(client).BrokerMetadata(ctx)
+	return b.Explain(err, "brokers at "+b.Addresses)
 }
 
 func (b *Brokers) seeds() ([]string, error) {

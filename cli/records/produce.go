@@ -162,6 +162,9 @@ func (o *produceOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
+	if err := o.brokers.Greet(ctx, client); err != nil {
+		return err
+	}
 	if err := o.checkPartition(ctx, client); err != nil {
 		return err
 	}
