@@ -112,10 +112,15 @@ func (e *env) must(err error) {
 	}
 }
 
-func (e *env) topic(name string, partitions int) {
+// topic makes a topic; configs are names and values in turn.
+func (e *env) topic(name string, partitions int, configs ...string) {
 	e.Helper()
-	// The records of the tests are as old as they like, and tests may take long.
-	e.must(e.Engine.EnsureTopic(e.ctx, name, partitions, map[string]string{"retention.ms": "-1"}))
+	// The records of the tests are from 1970: a broker that looked for what is too old would cut the log in the midst of a test.
+	all := map[string]string{"retention.ms": "-1"}
+	for i := 0; i+1 < len(configs); i += 2 {
+		all[configs[i]] = configs[i+1]
+	}
+	e.must(e.Engine.EnsureTopic(e.ctx, name, partitions, all))
 }
 
 // group is a consumer of topic "in" with the output topic "out", from the start.

@@ -181,7 +181,7 @@ func produceTo(e *env) {
 
 func tooLarge(e *env) {
 	e.topic("in", 1)
-	e.must(e.Engine.EnsureTopic(e.ctx, "out", 1, map[string]string{"max.message.bytes": "1000"}))
+	e.topic("out", 1, "max.message.bytes", "1000")
 	s, _ := e.session(e.group())
 	big := abi.Output{Input: 3, Timestamp: 1, Value: make([]byte, 1000)}
 	e.must(s.Begin(e.outputs))
@@ -204,7 +204,7 @@ func tooLarge(e *env) {
 
 func compactedWithoutKey(e *env) {
 	e.topic("in", 1)
-	e.must(e.Engine.EnsureTopic(e.ctx, "out", 1, map[string]string{"cleanup.policy": "compact"}))
+	e.topic("out", 1, "cleanup.policy", "compact")
 	s, _ := e.session(e.group())
 	e.must(s.Begin(e.outputs))
 	if err := s.Produce(e.ctx, outputs(output(0, "no key"))); !errors.Is(err, engine.ErrInvalidRecord) {

@@ -159,7 +159,7 @@ func largerThanMemory(e *env) {
 func tooLargeBehindMuch(e *env) {
 	e.topic("in", 1)
 	e.topic("out", 1)
-	e.must(e.Engine.EnsureTopic(e.ctx, "narrow", 1, map[string]string{"max.message.bytes": "1000"}))
+	e.topic("narrow", 1, "max.message.bytes", "1000")
 	s, _ := e.session(e.group())
 	e.outputs = []string{"out", "narrow"}
 	e.must(s.Begin(e.outputs))
