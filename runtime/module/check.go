@@ -221,7 +221,7 @@ func (c *checker) customSection() {
 	}
 	m, err := parseManifest(content)
 	if err != nil {
-		c.failFix(start, "see the package documentation for its fields", "manifest: %v", err)
+		c.failFix(start, "millstream build writes it from the plugin.yaml beside the code", "manifest: %v", err)
 		return
 	}
 	c.report.Manifest = m

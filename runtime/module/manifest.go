@@ -87,6 +87,20 @@ func distinct(what string, names []string) error {
 	return nil
 }
 
+// inJSON says what is wrong without the names of Go types, which nobody sees who writes a manifest.
+func inJSON(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if wrong.Field == "" {
+			return fmt.Errorf("is a JSON %s, and has to be an object", wrong.Value)
+		}
+		return fmt.Errorf("field %s cannot be a JSON %s", wrong.Field, wrong.Value)
+	}
+	if errors.Is(err, io.EOF) {
+		return errors.New("is empty")
+	}
+	return err
+}
+
 // parseManifest reads and validates the content of a manifest section. Unknown
 // fields are refused: they are typing errors or need a newer host.
 func parseManifest(content []byte) (*Manifest, error) {
@@ -97,7 +111,7 @@ func parseManifest(content []byte) (*Manifest, error) {
 	d.DisallowUnknownFields()
 	m := &Manifest{}
 	if err := d.Decode(m); err != nil {
-		return nil, err
+		return nil, inJSON(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("has something behind the JSON object at byte %d", d.InputOffset())

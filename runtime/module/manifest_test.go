@@ -95,8 +95,9 @@ func TestManifestSectionIsStrict(t *testing.T) {
 	for content, want := range map[string]string{
 		`{"name":"a"} {}`:    "behind the JSON object",
 		`{"name":"a","x":1}`: "unknown field",
-		`[]`:                 "cannot unmarshal",
-		``:                   "EOF",
+		`[]`:                 "is a JSON array, and has to be an object",
+		`{"name":1}`:         "field name cannot be a JSON number",
+		``:                   "is empty",
 		`{"name":"` + strings.Repeat("a", 70<<10) + `"}`: "the limit is 65536",
 	} {
 		b := wasmtest.Guest{}.Builder()
