@@ -25,9 +25,17 @@ func (b *bench) once(ctx context.Context) error {
 		variants := []pass{base, base, base, base}
 		variants[1].delivery = deploy.DeliveryAtLeastOnce
 		variants[2].flush = true
-		variants[3].partitions = 2
+		variants[3].partitions, variants[3].total = 2, 2*base.total // each has as much as the one
 		cpus, rates := make([][]float64, len(variants)+1), make([][]float64, len(variants)+1)
+		var copies [2][]float64
 		for range 3 {
+			for loops := range copies {
+				rate, err := b.copies(loops+1, (loops+1)*b.bytes)
+				if err != nil {
+					return err
+				}
+				copies[loops] = append(copies[loops], rate)
+			}
 			for i, v := range variants {
 				r, err := path(ctx, b.guest, v)
 				if err != nil {
@@ -52,6 +60,8 @@ func (b *bench) once(ctx context.Context) error {
 		ratio(fmt.Sprintf("exactly once / at least once, CPU, %d B", size), cpu(0)/cpu(1), "≤ 1.05")
 		ratio(fmt.Sprintf("flushed / not, rate, %d B", size), rate(2)/rate(0), "≥ 0.75")
 		ratio(fmt.Sprintf("two partitions / one, rate, %d B", size), rate(3)/rate(0), "≥ 1.8")
+		ratio("  the same, CPU per record", cpu(3)/cpu(0), "–")
+		ratio("  two loops that only read and write / one", summarize(copies[1]).median/summarize(copies[0]).median, "–")
 		ratio(fmt.Sprintf("rate by CPU / that of Go code through the same log, %d B", size), cpu(4)/cpu(0), "≥ 0.8")
 	}
 	if err := b.commits(ctx); err != nil {
