@@ -22,6 +22,11 @@
 // that have room. Each session buffers up to two fetches of a partition (fetchPartitionBytes), so
 // one that is not polled neither grows nor keeps others waiting.
 //
+// A node that was cut off, or stood still, takes itself for leader and coordinator for a while when others are it already, and
+// tells what was so before. Leaders are known by their epochs, which do not go back (KIP-320), a
+// position that was reached moves back only if all brokers that answer know no newer leader, and the first commit of a session is
+// confirmed by who took it (see confirm).
+//
 // Connections that break, brokers that restart and leaders that move are
 // waited for, as long as the caller's context lets; nothing of it is an error before.
 package kafka
