@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type Status struct {
 	Replacing  int                  // partitions of this process that have not changed over to the newest version yet
 	Hints      []string             // what to look at although it runs, with the command for it
 	Unchanged  bool                 // Deploy: all was as asked for already
+	// Remade are inputs that were deleted and made anew while this process worked on them, and when it found that.
+	Remade map[string]time.Time
 }
 
 // Counts are what one process counted.
@@ -67,6 +70,8 @@ func (p PartitionStatus) Lag(s deploy.Spec) int64 {
 	from := p.Committed
 	switch {
 	case from >= 0:
+	case p.Begins > p.LogEnd: // it is another topic by now
+		from = p.LogStart
 	case p.Begins >= 0:
 		from = p.Begins
 	case s.Start == "earliest":
@@ -123,6 +128,9 @@ func hints(s Status) []string {
 		"nobody works on %d of %s, with a lag of %d: the group is being dealt out anew, or `millstream group describe %s` tells why", orphans, things(int64(len(s.Partitions)), "partition"), behind, name)
 	hint(s.Replacing > 0, "%s still to change over to version %d, at the end of a transaction", things(int64(s.Replacing), "partition"), s.Spec.Version)
 	hint(s.DeadLetters > 0, "failed and put into %[2]s: %[1]s; `millstream dlq list %[3]s` shows why", things(s.DeadLetters, "record"), deploy.DeadLetterTopic(name), name)
+	for _, input := range slices.Sorted(maps.Keys(s.Remade)) {
+		hint(true, "input topic %q was deleted and made anew; that was noticed at %s, and the new one is read from its beginning", input, s.Remade[input].UTC().Format(time.RFC3339))
+	}
 	hint(s.Skipped > 0, "failed and dropped, as the error policy says: %s; with --on-error dead-letter they would be kept", things(s.Skipped, "record"))
 	hint(s.Traps > 0, "calls of the module that were stopped: %d; `millstream logs %s --level warn` tells where", s.Traps, name)
 	hint(s.Aborts > 0, "dropped, and their records read again: %s", things(s.Aborts, "transaction"))
@@ -197,7 +205,7 @@ func (r *Runtime) local(d *deployment) Status {
 		r.launched(d, &s)
 	case w != nil:
 		snapshot := w.Snapshot()
-		s.Replacing = snapshot.Replacing
+		s.Replacing, s.Remade = snapshot.Replacing, snapshot.Remade
 		if s.Phase == worker.PhaseRunning {
 			s.Reason = snapshot.Notice
 		}

@@ -153,7 +153,10 @@ type Group struct {
 	Inputs []string
 	Start  Start
 	// Starts say where Start was, by topic, when somebody looked (Engine.Starts): there the group begins, whenever it comes to that.
-	Starts   map[string]TopicStart
+	Starts map[string]TopicStart
+	// Remade is told of partitions whose topic was made anew since the group read from the one before, and which are therefore
+	// read as those of a topic that the group does not know. It must not wait for anything; nil: nobody asks.
+	Remade   func(TopicPartition)
 	Delivery Delivery
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -64,6 +65,8 @@ type Snapshot struct {
 	// Replacing is how many partitions have not changed over to the newest release yet.
 	Replacing  int
 	Partitions []PartitionSnapshot // those owned here, by topic and number
+	// Remade are inputs that were deleted and made anew while this worker ran, and when it found that.
+	Remade map[string]time.Time
 }
 
 // PartitionSnapshot is one input partition in this worker.
@@ -89,6 +92,7 @@ func (w *Worker) Snapshot() Snapshot {
 	s.Notice = w.releases.notice()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	s.Remade = maps.Clone(w.remade)
 	for _, p := range w.sessions {
 		one := p.counts.snapshot()
 		one.TopicPartition, one.Trouble = p.tp, w.trouble[p.session]

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/millstream-io/millstream/runtime/engine"
 )
 
 // retrying says that a step is tried again because of err.
@@ -23,6 +25,17 @@ func (p *writer) retrying(what string, err error) {
 		level, p.warnedAt = slog.LevelWarn, time.Now()
 	}
 	p.w.logger.Log(p.hard, level, what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+}
+
+// remadeInput tells once for each topic that it was made anew.
+func (w *Worker) remadeInput(tp engine.TopicPartition) {
+	w.mu.Lock()
+	before := w.remade[tp.Topic]
+	w.remade[tp.Topic] = time.Now()
+	w.mu.Unlock()
+	if time.Since(before) >= warnInterval {
+		w.events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q was made anew, what it holds is read as of a new one", tp.Topic))
+	}
 }
 
 // warnInterval is between warnings about trouble that goes on.

@@ -81,6 +81,7 @@ type Worker struct {
 	completed bool
 	trouble   map[engine.Session]string // reasons why something is being tried again; nil: joining the group
 	sessions  map[engine.TopicPartition]*partition
+	remade    map[string]time.Time // inputs that were made anew, when that was found
 	joined    bool
 }
 
@@ -96,7 +97,7 @@ func New(ctx context.Context, c Config) (*Worker, error) {
 	w := &Worker{
 		config: c, logger: c.Logger.With("deployment", c.Group.Name), events: c.Logs.Source(c.Setup.Deployment, engine.TopicPartition{Partition: -1}, 0),
 		done: make(chan struct{}), assigned: make(chan struct{}),
-		trouble: map[engine.Session]string{}, sessions: map[engine.TopicPartition]*partition{},
+		trouble: map[engine.Session]string{}, sessions: map[engine.TopicPartition]*partition{}, remade: map[string]time.Time{},
 	}
 	w.hard, w.stopHard = context.WithCancel(context.WithoutCancel(ctx))
 	w.soft, w.stopSoft = context.WithCancel(w.hard)
@@ -195,6 +196,7 @@ func (w *Worker) member() (joined bool, err error) {
 	if w.config.Starts != nil {
 		g.Starts = w.config.Starts()
 	}
+	g.Remade = w.remadeInput
 	m, err := w.config.Engine.Join(w.soft, g)
 	if err != nil {
 		return false, fmt.Errorf("join group %s: %w", w.config.Group.Name, err)

@@ -256,3 +256,38 @@ func TestTopicIsDeletedAndMadeAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestATopicThatComesBackUnderAForeignLeader: a leader that has not noticed that a topic was away assigns its partitions as before; who
+// got some of them and could not open them does when they are there.
+func TestATopicThatComesBackUnderAForeignLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openLog(t, vfs.NewMem(), "data")
+		defer l.close(t)
+		f := &foreign{l: l, protocols: []string{strategyCooperative}}
+		f.rebalance(t)
+		m, err := l.engine.Join(t.Context(), engine.Group{Name: "g", Inputs: []string{"in"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := serve(m)
+		synctest.Wait()
+		if got := f.rebalance(t); len(got) != 2 || f.joined.Leader != f.id {
+			t.Fatalf("the client is assigned %v, the leader is %s", got, f.joined.Leader)
+		}
+		if n := v.partitions(); n != 0 {
+			t.Errorf("the member has %d partitions of a topic that does not exist", n)
+		}
+		if err := l.engine.EnsureTopic(t.Context(), "in", 4, nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		f.rebalance(t)
+		if n := v.partitions(); n != 2 {
+			t.Errorf("the member has %d partitions, want 2", n)
+		}
+		if err := m.Leave(context.Background()); err != nil {
+			t.Error(err)
+		}
+		<-v.done
+	})
+}

@@ -35,6 +35,7 @@ type member struct {
 	leading  bool                // this member made the assignment
 	assigned map[string]topic.ID // topics as of that assignment, with their partition counts
 	counts   map[string]int
+	alone    []engine.TopicPartition // assigned by another leader, and not there
 
 	rebalanced chan struct{} // the group rebalances, or has done so
 	topology   chan struct{} // topics came, went or grew
@@ -367,6 +368,11 @@ func (m *member) outdated() bool {
 	for _, s := range m.owned() {
 		if info, ok := m.e.topics.Lookup(s.tp.Topic); !ok || info.ID != s.partition.TopicID() {
 			return true
+		}
+	}
+	for _, tp := range m.alone {
+		if _, err := m.e.topics.Partition(tp.Topic, tp.Partition); err == nil {
+			return true // it is there now, and may be assigned again without a change that the leader sees
 		}
 	}
 	if !m.leading {

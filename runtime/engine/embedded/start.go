@@ -56,6 +56,15 @@ func (m *member) openSessions(partitions []engine.TopicPartition) ([]*session, e
 	if err := m.settle(fresh); err != nil {
 		return nil, err
 	}
+	for _, o := range fresh {
+		if remade(m, o.partition) {
+			m.e.log.Warn("input topic was made anew: the group begins as if it had never read from it", slog.String("group", m.g.Name),
+				slog.String("topic", o.tp.Topic), slog.Int("partition", int(o.tp.Partition)), slog.Int64("offset", o.position))
+			if m.g.Remade != nil {
+				m.g.Remade(o.tp)
+			}
+		}
+	}
 	sessions := make([]*session, len(all))
 	for i, o := range all {
 		sessions[i] = newSession(m, o)
@@ -65,12 +74,16 @@ func (m *member) openSessions(partitions []engine.TopicPartition) ([]*session, e
 
 // openings finds the partitions of an assignment.
 func (m *member) openings(partitions []engine.TopicPartition) (all []*opening) {
+	m.alone = m.alone[:0]
 	for _, tp := range partitions {
 		o := &opening{tp: tp, input: slices.Index(m.g.Inputs, tp.Topic)}
 		var err error
 		o.partition, err = m.e.topics.Partition(tp.Topic, tp.Partition)
 		if o.input < 0 || err != nil {
-			// A foreign leader's mistake, or the topic went meanwhile: the next rebalance tells.
+			// A foreign leader's mistake, or the topic went meanwhile and may come back.
+			if o.input >= 0 {
+				m.alone = append(m.alone, tp)
+			}
 			m.e.log.Warn("assigned partition is left alone", slog.String("group", m.g.Name), slog.String("topic", tp.Topic),
 				slog.Int("partition", int(tp.Partition)), slog.Any("error", err))
 			continue
@@ -144,6 +157,15 @@ func (m *member) settle(fresh []*opening) error {
 		}
 	}
 	return err
+}
+
+// remade tells whether a topic is another one than the group, or this member, knew by its name.
+func remade(m *member, p *topic.Partition) bool {
+	if found, ok := m.g.Starts[p.Topic()]; ok {
+		return found.ID != idText(p.TopicID())
+	}
+	id, ok := m.began[p.Topic()]
+	return ok && id != p.TopicID()
 }
 
 // startOf is where a partition begins that the group has never committed. It came later if the group has

@@ -53,7 +53,12 @@ func startsOfARemadeTopic(e *env) {
 		e.must(err)
 		e.Remake(e, g.Inputs[0], 1)
 		e.Produce(e, g.Inputs[0], 0, "none", numbered("new", 0, 5))
+		told := make(chan engine.TopicPartition, 1)
+		g.Remade = func(tp engine.TopicPartition) { told <- tp }
 		s, m := e.session(g)
+		if tp := <-told; tp != s.Partition() {
+			e.Errorf("%s: %v is said to be made anew", name, tp)
+		}
 		if got := string(e.poll(s).Record(0).Value); got != c.first {
 			e.Errorf("%s: the first record is %s, want %s", name, got, c.first)
 		}

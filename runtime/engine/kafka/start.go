@@ -153,8 +153,11 @@ func (m *member) prepare(ctx context.Context, who identity, missing []*opening) 
 	}
 	for _, o := range fresh {
 		if o.remade {
-			m.log.Warn("input topic was made anew since this group read from it: the new one is read from its beginning",
+			m.log.Warn("input topic was made anew: the group begins as if it had never read from it",
 				slog.String("topic", o.tp.Topic), slog.Int("partition", int(o.tp.Partition)), slog.Int64("offset", o.position))
+			if m.g.Remade != nil {
+				m.g.Remade(o.tp)
+			}
 		}
 	}
 	return nil
