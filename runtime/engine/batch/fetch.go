@@ -98,12 +98,14 @@ func (f *Fetch) decode(batch []byte, h *record.Header) error {
 	if int(h.Count) > decoded/minRecordBytes {
 		return fmt.Errorf("%w: %d records in %d bytes", record.ErrCorrupt, h.Count, decoded)
 	}
-	n := len(f.records)
-	f.records = slices.Grow(f.records, int(h.Count))[:n+int(h.Count)]
-	f.sizes = slices.Grow(f.sizes, int(h.Count))
-	f.stamps = slices.Grow(f.stamps, int(h.Count))
-	for n < len(f.records) && it.Next(&f.records[n]) {
-		r := &f.records[n]
+	had, count := len(f.records), int(h.Count)
+	f.records = slices.Grow(f.records, count)
+	f.sizes = slices.Grow(f.sizes, count)
+	f.stamps = slices.Grow(f.stamps, count)
+	records, sizes, stamps := f.records[had:had+count], f.sizes[had:had+count], f.stamps[had:had+count]
+	n := 0
+	for n < len(records) && it.Next(&records[n]) {
+		r := &records[n]
 		if r.Offset < f.from {
 			continue
 		}
@@ -115,11 +117,10 @@ func (f *Fetch) decode(batch []byte, h *record.Header) error {
 			}
 			size += headers
 		}
-		f.sizes = append(f.sizes, int32(size))
-		f.stamps = append(f.stamps, r.Timestamp)
+		sizes[n], stamps[n] = int32(size), r.Timestamp
 		n++
 	}
-	f.records = f.records[:n]
+	f.records, f.sizes, f.stamps = f.records[:had+n], f.sizes[:had+n], f.stamps[:had+n]
 	f.bytes += decoded
 	return it.Err()
 }
@@ -194,9 +195,8 @@ func (f *Fetch) Encode(dst []byte, first, most int) (size, n, need int) {
 
 // putFlat writes r in the flat form of package abi; dst is exactly as long as that is.
 func putFlat(dst []byte, r *record.Record) {
-	_ = dst[abi.RecordHeaderBytes-1]
+	h := (*[abi.RecordHeaderBytes]byte)(dst)
 	le := binary.LittleEndian
-	le.PutUint32(dst[0:], uint32(len(dst)))
 	keyLength, valueLength := int32(len(r.Key)), int32(len(r.Value))
 	if r.Key == nil {
 		keyLength = abi.Null
@@ -204,13 +204,14 @@ func putFlat(dst []byte, r *record.Record) {
 	if r.Value == nil {
 		valueLength = abi.Null
 	}
-	le.PutUint32(dst[4:], uint32(keyLength))
-	le.PutUint32(dst[8:], uint32(valueLength))
-	le.PutUint32(dst[12:], uint32(r.HeaderCount))
-	le.PutUint64(dst[16:], uint64(r.Offset))
-	le.PutUint64(dst[24:], uint64(r.Timestamp))
+	le.PutUint64(h[0:], uint64(len(dst))|uint64(uint32(keyLength))<<32)
+	le.PutUint64(h[8:], uint64(uint32(valueLength))|uint64(r.HeaderCount)<<32)
+	le.PutUint64(h[16:], uint64(r.Offset))
+	le.PutUint64(h[24:], uint64(r.Timestamp))
 	at := abi.RecordHeaderBytes
-	at += copy(dst[at:], r.Key)
+	if len(r.Key) > 0 {
+		at += copy(dst[at:], r.Key)
+	}
 	at += copy(dst[at:], r.Value)
 	if r.HeaderCount > 0 {
 		dst = dst[at:at]
