@@ -48,8 +48,8 @@ millstream dlq list spanish --last 1000 --all --json | jq -r .reason | sort | un
 
 func (o *listOptions) request() (stream.Request, error) {
 	r := stream.Request{Topic: o.topic(), Partition: stream.AllPartitions, Last: o.last}
-	if o.last < 1 || o.last > 1_000_000 {
-		return r, command.Usagef("--last %d is not from 1 to 1000000", o.last)
+	if o.last < 1 || o.last > stream.MaxLast {
+		return r, command.Usagef("--last %d is not from 1 to %d", o.last, stream.MaxLast)
 	}
 	if o.since == "" {
 		return r, nil

@@ -85,9 +85,6 @@ func (o *consumeOptions) flags() []cli.Flag {
 	}, o.brokers.Flags(o.env)...)
 }
 
-// maxLast is the largest --last: the records are held in memory until they are in order.
-const maxLast = 1_000_000
-
 // request checks the flags and says what to read.
 func (o *consumeOptions) request(now time.Time) (stream.Request, error) {
 	r := stream.Request{Topic: o.topic, Follow: o.follow, Last: o.last}
@@ -95,8 +92,8 @@ func (o *consumeOptions) request(now time.Time) (stream.Request, error) {
 	switch {
 	case o.count < 0:
 		return r, command.Usagef("--count %d is negative", o.count)
-	case o.last < 0 || o.last > maxLast:
-		return r, command.Usagef("--last %d is not from 1 to %d", o.last, maxLast)
+	case o.last < 0 || o.last > stream.MaxLast:
+		return r, command.Usagef("--last %d is not from 1 to %d", o.last, stream.MaxLast)
 	case o.from != "" && o.at != "":
 		return r, command.Usagef("--from and --at exclude each other")
 	case o.last > 0 && (o.from != "" || o.at != "" || o.until != ""):

@@ -11,6 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// MaxLast is the largest Request.Last: the records are held in memory until they are in order.
+const MaxLast = 1_000_000
+
 // maxLastBytes bounds the records that are held to find the newest ones.
 const maxLastBytes = 256 << 20
 
@@ -56,6 +59,9 @@ func (l *last) add(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, 
 	found := map[int32][]*kgo.Record{}
 	sub := Request{Topic: l.Topic, Partition: l.Partition, Isolation: l.Isolation}
 	err := sub.read(ctx, client, t, window, func(rec *kgo.Record) error {
+		if l.Match != nil && !l.Match(rec) {
+			return nil
+		}
 		own := detached(rec)
 		l.bytes += size(own)
 		found[rec.Partition] = l.trim(append(found[rec.Partition], own), 2*l.Last)

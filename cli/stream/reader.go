@@ -54,6 +54,8 @@ type Request struct {
 	Until *Position
 	// Last, if above 0, reads the newest Last records of all partitions together instead of From and Until.
 	Last int
+	// Match tells which records Last counts and hands out; nil: all of them.
+	Match func(*kgo.Record) bool
 	// Isolation must be the one whose Options the client was opened with.
 	Isolation Isolation
 	// Follow waits for more at the end; otherwise reading ends where the partitions end now.

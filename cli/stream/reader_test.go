@@ -273,3 +273,16 @@ func TestReadLast(t *testing.T) {
 		t.Errorf("the last 2 and what follows: %v, %v; want %s", got, err, want)
 	}
 }
+
+// Last counts the records that Match wants, however far back they lie.
+func TestLastOfThoseThatMatch(t *testing.T) {
+	f := start(t, 1)
+	f.write(t, 0, "a b x c"+strings.Repeat(" x", 300)+" d x")
+	wanted := func(r *kgo.Record) bool { return string(r.Value) != "x" }
+	for last, want := range map[int]string{1: "d", 2: "c d", 3: "b c d", 9: "a b c d"} {
+		r := stream.Request{Partition: stream.AllPartitions, Last: last, Match: wanted}
+		if got := f.read(t, r); got != want {
+			t.Errorf("last %d: %q, want %q", last, got, want)
+		}
+	}
+}
