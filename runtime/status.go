@@ -29,6 +29,8 @@ type Status struct {
 	Reason string         // unless all is well: what is wrong, and the fix
 	Module *module.Report // nil: not known yet; where the module is compiled elsewhere, its digest and manifest only
 	Counts
+	// Process has counted: this one, as host-pid. "": one that this process has launched.
+	Process    string
 	Partitions map[engine.TopicPartition]PartitionStatus
 	Members    []engine.GroupMember // of the consumer group, in all processes
 	Replacing  int                  // partitions of this process that have not changed over to the newest version yet
@@ -200,6 +202,9 @@ func (r *Runtime) local(d *deployment) Status {
 		Traps: stats.Traps.Load(), Aborts: stats.Aborts.Load(), Restarts: stats.Restarts.Load(), Commits: stats.Commits.Load(),
 	}}
 	s.Phase, s.Reason = d.phase()
+	if r.launcher == nil {
+		s.Process = processName()
+	}
 	switch {
 	case r.launcher != nil:
 		r.launched(d, &s)

@@ -23,6 +23,8 @@ func NewList(env *command.Env) *cli.Command {
 	o := &listOptions{env: env}
 	return command.New(env, command.Spec{
 		Name: "list", Usage: "list deployments", Category: category,
+		Description: `The lag is that of all workers of a deployment together. IN, OUT and REJECTED are counted by the process
+that answers, since it started.`,
 		Examples: `millstream list
 millstream list --json | jq -r '.[] | select(.phase != "running") | .spec.name'`,
 		Flags: []cli.Flag{o.admin.Flag()},

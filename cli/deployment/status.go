@@ -118,11 +118,7 @@ func (o *statusOptions) facts(s *admin.Status) error {
 	now := time.Now()
 	t := terminal.NewTable(o.env.Out)
 	t.Row("  module", moduleOf(s), shortDigest(s.Spec.Module))
-	counted := fmt.Sprintf("%d in, %d out, %d rejected", s.Records, s.Outputs, s.Rejected)
-	if len(s.Members) > 1 {
-		counted += " here"
-	}
-	t.Row("  records", counted, fmt.Sprintf("lag %d, %s", s.Lag, perSecond(s.Rate)))
+	t.Row("  records", fmt.Sprintf("%d in, %d out, %d rejected", s.Records, s.Outputs, s.Rejected), fmt.Sprintf("lag %d, %s", s.Lag, perSecond(s.Rate)))
 	version := "deployed " + terminal.Age(s.Spec.DeployedAt(), now) + " ago"
 	if s.Spec.By != "" {
 		version += " by " + s.Spec.By
@@ -144,6 +140,9 @@ func (o *statusOptions) facts(s *admin.Status) error {
 		fmt.Sprintf("%s, %d tried again, %s", terminal.Count(s.Traps, "trap"), s.Retries, terminal.Count(s.Restarts, "instance restart")))
 	if n := len(s.Members); n > 1 {
 		t.Row("  workers", terminal.Count(int64(n), "member")+" in the group", processes(s))
+		if s.Process != "" {
+			t.Row("  counted", "here only, by "+s.Process, "offsets and lag are those of all workers")
+		}
 	}
 	// What may be long comes last, with nothing beside it.
 	if s.Spec.Until != "" {

@@ -111,7 +111,8 @@ type OffsetChange struct {
 	To        int64  `json:"to_offset"`
 }
 
-// Status is a deployment and how it does. What is counted, the process that answers has counted since it began.
+// Status is a deployment and how it does. What is counted, the process that answers has counted since it began; offsets and
+// lag are those of the consumer group, whoever works for it.
 type Status struct {
 	Spec deploy.Spec `json:"spec"`
 	// Phase: starting, running, paused, completed, failed (see Reason), retrying.
@@ -139,6 +140,8 @@ type Status struct {
 	Hints []string `json:"hints,omitempty"`
 	// Replacing is how many partitions of this process have not changed over to the newest version yet.
 	Replacing int `json:"partitions_replacing,omitempty"`
+	// Process has counted what is counted, as host-pid; "": the deployment's own process.
+	Process string `json:"process,omitempty"`
 	// Unchanged says of a deploy that it was all as asked for already.
 	Unchanged bool `json:"unchanged,omitempty"`
 }

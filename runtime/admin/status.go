@@ -15,7 +15,7 @@ func statusOf(s runtime.Status) Status {
 		Spec: s.Spec, Phase: s.Phase, Reason: s.Reason,
 		Records: c.Records, Outputs: c.Outputs, Rejected: c.Rejected, DeadLetters: c.DeadLetters, Skipped: c.Skipped,
 		Retries: c.Retries, Traps: c.Traps, Aborts: c.Aborts, Commits: c.Commits, Restarts: c.Restarts,
-		Replacing: s.Replacing, Hints: s.Hints, Unchanged: s.Unchanged,
+		Replacing: s.Replacing, Hints: s.Hints, Unchanged: s.Unchanged, Process: s.Process,
 	}
 	if s.Module != nil && s.Module.Manifest != nil {
 		status.ModuleName = s.Module.Manifest.Name
