@@ -12,6 +12,7 @@ import (
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/runtime/admin"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/urfave/cli/v2"
 )
 
@@ -104,10 +105,15 @@ func problemFix(p *admin.Problem) string {
 	case strings.HasSuffix(p.Type, ":module-stopped"):
 		return "it fails before its first record, in _initialize or its setup; what it printed: millstream logs NAME\n" +
 			"if it only needs more room: --memory SIZE, --wall-time DURATION (ten times that for the setup)"
-	case strings.HasSuffix(p.Type, ":storage"):
+	case strings.HasSuffix(p.Type, ":storage") && full(p.Detail):
 		return "free space on the server's disk and try again; the server goes on by itself"
 	}
 	return ""
+}
+
+// full: that a disk is, our own broker says in words and others by a code.
+func full(detail string) bool {
+	return strings.Contains(detail, "no space left") || strings.Contains(detail, kerr.KafkaStorageError.Message)
 }
 
 func problemCode(p *admin.Problem) int {

@@ -30,7 +30,7 @@ var kafkaCodes = []struct {
 	{kerr.ConcurrentTransactions, command.CodeConflict, "", "the transaction before it is still being ended: try again in a moment"},
 	{kerr.InvalidTopicException, command.CodeUsage, "its name is not allowed", "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -, and is not one that the server keeps for itself"},
 	{kerr.InvalidPartitions, command.CodeUsage, "", "the number of partitions is at least 1 and cannot shrink"},
-	{kerr.InvalidReplicationFactor, command.CodeUsage, "", ""},
+	{kerr.InvalidReplicationFactor, command.CodeUsage, "", "set the cluster's default.replication.factor to what its brokers can keep, or make the topic with the cluster's own tools"},
 	{kerr.InvalidConfig, command.CodeUsage, "", ""},
 	{kerr.InvalidRequest, command.CodeUsage, "", ""},
 	{kerr.MessageTooLarge, command.CodeFailed, "it is larger than the topic takes", "the limit is the topic's max.message.bytes: millstream topic alter NAME --config max.message.bytes=BYTES"},

@@ -210,7 +210,9 @@ func Cut(err error) bool {
 func wantsTLS(err error) bool { return strings.Contains(err.Error(), "tls alert record") }
 
 // closedAtDial: of what the client library was doing when a connection was closed only its text tells.
-func closedAtDial(err *kgo.ErrFirstReadEOF) bool { return strings.Contains(err.Error(), "after a dial") }
+func closedAtDial(err *kgo.ErrFirstReadEOF) bool {
+	return strings.Contains(err.Error(), "after a dial")
+}
 
 func refusedByTLS(err error) bool {
 	var alert tls.AlertError

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millstream-io/millstream/broker/suites/kafkacluster"
+	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/engine/enginetest"
 )
 
@@ -22,6 +23,27 @@ func TestKafkaClusterContract(t *testing.T) {
 			enginetest.Run(t, func(t *testing.T) enginetest.Subject {
 				t.Cleanup(func() { empty(t, brokers) })
 				return subject(t, brokers, delivery)
+			})
+		})
+	}
+}
+
+// TestKafkaClusterOlder runs the engine over clusters that have transactions as they were before KIP-890: of this release, and of
+// the last before 4.0.
+func TestKafkaClusterOlder(t *testing.T) {
+	wantCluster(t)
+	for name, option := range map[string]kafkacluster.Option{
+		"transactions 0": kafkacluster.Feature("transaction.version", 0),
+		"Kafka 3.9":      kafkacluster.Version("3.9.1"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokers := kafkacluster.Start(t, kafkacluster.OneNode(), option).Brokers()
+			if k := openEngine(t, Options{Brokers: brokers}); k.implicit {
+				t.Fatal("the cluster has newer transactions")
+			}
+			enginetest.Run(t, func(t *testing.T) enginetest.Subject {
+				t.Cleanup(func() { empty(t, brokers) })
+				return subject(t, brokers, engine.ExactlyOnce)
 			})
 		})
 	}

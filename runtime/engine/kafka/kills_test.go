@@ -176,8 +176,13 @@ func (q *sequence) verify(t *testing.T, ctx context.Context, k engine.Engine) {
 
 // TestKafkaClusterKills copies records while the cluster's nodes are killed, or paused, one after the other, and come back.
 func TestKafkaClusterKills(t *testing.T) {
-	wantCluster(t)
-	c := kafkacluster.Start(t) // one whose nodes may be killed
+	wantCluster(t) // not one that runs already: its nodes are killed
+	t.Run("transactions 2", func(t *testing.T) { copyUnderKills(t) })
+	t.Run("transactions 0", func(t *testing.T) { copyUnderKills(t, kafkacluster.Feature("transaction.version", 0)) })
+}
+
+func copyUnderKills(t *testing.T, options ...kafkacluster.Option) {
+	c := kafkacluster.Start(t, options...)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	k := openEngine(t, Options{Brokers: c.Brokers(), SessionTimeout: 10 * time.Second, RebalanceTimeout: 20 * time.Second})

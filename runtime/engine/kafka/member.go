@@ -99,7 +99,10 @@ func (h hooks) OnGroupManageError(err error) {
 		kerr.GroupMaxSizeReached, kerr.InvalidSessionTimeout, kerr.InvalidGroupID,
 	} {
 		if errors.Is(err, final) {
-			h.m.fail(fmt.Errorf("join group %q: %w", h.m.g.Name, explain(err)))
+			if denied := explain(err); errors.Is(denied, engine.ErrNotAllowed) {
+				err = denied
+			}
+			h.m.fail(fmt.Errorf("join group %q: %w", h.m.g.Name, err))
 			return
 		}
 	}

@@ -18,15 +18,19 @@ func main() {
 	one := flag.Bool("one", false, "one node instead of three")
 	secured := flag.Bool("secured", false, "with listeners for TLS and logins, too, and an authorizer")
 	version := flag.String("version", "", "another release of Apache Kafka than "+kafkacluster.DefaultVersion)
-	var features []kafkacluster.Option
+	var options []kafkacluster.Option
 	flag.Func("feature", "a feature with its level, as transaction.version=0", func(text string) error {
 		name, level, _ := strings.Cut(text, "=")
 		n, err := strconv.Atoi(level)
-		features = append(features, kafkacluster.Feature(name, n))
+		options = append(options, kafkacluster.Feature(name, n))
 		return err
 	})
+	flag.Func("property", "a property of all nodes, as message.max.bytes=20000", func(text string) error {
+		name, value, _ := strings.Cut(text, "=")
+		options = append(options, kafkacluster.Property(name, value))
+		return nil
+	})
 	flag.Parse()
-	options := features
 	if *one {
 		options = append(options, kafkacluster.OneNode())
 	}
