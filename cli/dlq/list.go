@@ -127,9 +127,14 @@ func (l *letter) matches(text string) bool {
 // maxReasonWidth keeps a letter on a line.
 const maxReasonWidth = 100
 
+// when is the event time of the record, where the reader is.
+func (l *letter) when() string {
+	return l.record.Timestamp.Local().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
 func (l *letter) row() []any {
 	at := fmt.Sprintf("%d:%d", l.record.Partition, l.record.Offset)
-	when := l.record.Timestamp.Local().Format("2006-01-02T15:04:05.000Z07:00")
+	when := l.when()
 	if l.strange != nil {
 		return []any{at, when, "-", "-", l.strange.Error()}
 	}

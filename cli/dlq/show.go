@@ -74,7 +74,7 @@ func (o *showOptions) print(l *letter) {
 		o.env.Printf("%-12s %s\n", name, terminal.Escape(fmt.Appendf(nil, format, args...)))
 	}
 	line("letter", "%s", l.address())
-	line("time", "%s", l.record.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	line("time", "%s", l.when())
 	if l.strange != nil {
 		line("reason", "%v", l.strange)
 	} else {
