@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"sync"
 
 	"github.com/millstream-io/millstream/broker/topic"
@@ -31,7 +32,7 @@ type metrics struct {
 	mu    sync.RWMutex
 	byKey map[int16]*requestMetrics
 
-	appendedBytes, appendedRecords, readBytes, logBytes, partitions, stableLag *prometheus.Desc
+	appendedBytes, appendedRecords, readBytes, logBytes, partitions, stableLag, freeBytes *prometheus.Desc
 }
 
 // requestMetrics are the series of one kind of request.
@@ -66,6 +67,7 @@ func newMetrics(topics *topic.Topics, groups, txns prometheus.Collector, name fu
 		partitions:      desc("partitions", "Partitions.", "topic"),
 		stableLag: desc("log_stable_lag_records",
 			"Offsets between the last stable offset, where readers of committed records stop, and the high watermark; of the partition that has most.", "topic"),
+		freeBytes: desc("log_free_bytes", "Room that is left on the disk of the log; where that is known."),
 	}
 }
 
@@ -117,7 +119,7 @@ func (m *metrics) request(key int16) *requestMetrics {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.appendedBytes, m.appendedRecords, m.readBytes, m.logBytes, m.partitions, m.stableLag} {
+	for _, d := range []*prometheus.Desc{m.appendedBytes, m.appendedRecords, m.readBytes, m.logBytes, m.partitions, m.stableLag, m.freeBytes} {
 		ch <- d
 	}
 }
@@ -141,6 +143,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	if rest.partitions > 0 {
 		m.send(ch, otherTopics, rest)
+	}
+	if _, free, err := m.topics.Disk(); err == nil && free < math.MaxInt64 {
+		ch <- prometheus.MustNewConstMetric(m.freeBytes, prometheus.GaugeValue, float64(free))
 	}
 }
 

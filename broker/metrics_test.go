@@ -38,7 +38,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields(`millstream_connections millstream_group_lag_records millstream_group_members millstream_groups millstream_log_appended_bytes_total millstream_log_appended_records_total millstream_log_read_bytes_total
+	want := strings.Fields(`millstream_connections millstream_group_lag_records millstream_group_members millstream_groups millstream_log_appended_bytes_total millstream_log_appended_records_total millstream_log_free_bytes millstream_log_read_bytes_total
 		millstream_log_size_bytes millstream_log_stable_lag_records millstream_partitions millstream_request_bytes_total millstream_request_seconds
 		millstream_transaction_oldest_open_seconds millstream_transaction_timeouts_total millstream_transactions_open millstream_transactions_total`)
 	if !slices.Equal(names, want) {
