@@ -185,7 +185,7 @@ func TestRights(t *testing.T) {
 	for _, taken := range []struct {
 		names string
 		right right
-	}{{"out-", ofOutput}, {`"loud"`, right{ofGroups.rules, ofGroups.pattern, []kadm.ACLOperation{kadm.OpRead}}}, {"millstream-loud", ofTransactions}} {
+	}{{"in", right{ofInput.rules, ofInput.pattern, []kadm.ACLOperation{kadm.OpRead}}}, {"out-", ofOutput}, {`"loud"`, right{ofGroups.rules, ofGroups.pattern, []kadm.ACLOperation{kadm.OpRead}}}, {"millstream-loud", ofTransactions}} {
 		g.take(t, taken.right)
 		(&server{Brokers: g.Brokers()[0]}).millstream(t, "after "+taken.names, "produce", "in")
 		w.await(t, "loud is retrying", taken.names, "lacks a right")
