@@ -138,11 +138,12 @@ func (o *statusOptions) facts(s *admin.Status) error {
 	t.Row("  on error", failed, fmt.Sprintf("retries %d, limit %v", s.Spec.EffectiveRetries(), s.Spec.FailureLimit))
 	t.Row("  failures", fmt.Sprintf("%s, %d skipped", terminal.Count(s.DeadLetters, "dead letter"), s.Skipped),
 		fmt.Sprintf("%s, %d tried again, %s", terminal.Count(s.Traps, "trap"), s.Retries, terminal.Count(s.Restarts, "instance restart")))
-	if n := len(s.Members); n > 1 {
+	n := len(s.Members)
+	if n > 1 {
 		t.Row("  workers", terminal.Count(int64(n), "member")+" in the group", processes(s))
-		if s.Process != "" {
-			t.Row("  counted", "here only, by "+s.Process, "offsets and lag are those of all workers")
-		}
+	}
+	if n != 1 && s.Process != "" { // of one that does not run, others may have done the work
+		t.Row("  counted", "here only, by "+s.Process, "offsets and lag are those of all workers")
 	}
 	// What may be long comes last, with nothing beside it.
 	if s.Spec.Until != "" {
