@@ -44,62 +44,84 @@ func (c outsider) remake(t testing.TB, topic string, partitions int) {
 // TestInputMadeAnew: an input that is deleted and made again under a session is read from its beginning, whatever the
 // session had read and committed of the old one, and however many records the new one has by then.
 func TestInputMadeAnew(t *testing.T) {
+	eachInputMadeAnew(t, func(t *testing.T) []string {
+		_, address := brokertest.Serve(t, broker.Options{})
+		return []string{address}
+	})
+}
+
+// TestKafkaClusterInputMadeAnew is TestInputMadeAnew over three nodes of Apache Kafka, which hear of it one after the other.
+func TestKafkaClusterInputMadeAnew(t *testing.T) {
+	brokers := clusterBrokers(t)
+	eachInputMadeAnew(t, func(t *testing.T) []string {
+		t.Cleanup(func() { empty(t, brokers) })
+		return brokers
+	})
+}
+
+func eachInputMadeAnew(t *testing.T, open func(t *testing.T) (brokers []string)) {
 	for name, delivery := range deliveries {
-		for _, c := range []struct {
-			name   string
-			again  int
-			commit bool // of the old topic, after it is gone
-		}{{"fewer records", 4, false}, {"more records", 80, false}, {"a late commit", 4, true}} {
-			t.Run(name+"/"+c.name, func(t *testing.T) {
-				_, address := brokertest.Serve(t, broker.Options{})
-				k := openEngine(t, Options{Brokers: []string{address}})
-				others := outsider{[]string{address}}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				if err := k.EnsureTopic(ctx, "in", 1, map[string]string{"retention.ms": "-1"}); err != nil {
-					t.Fatal(err)
-				}
-				m, err := k.Join(ctx, engine.Group{Name: "g", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartLatest}, Delivery: delivery})
-				if err != nil {
-					t.Fatal(err)
-				}
-				s := only(t, ctx, m, nil)
-				others.produce(t, "in", 0, "none", make([]engine.Record, 60))
-				readTo(t, ctx, s, 60)
-				if err := s.Commit(ctx, 60); err != nil {
-					t.Fatal(err)
-				}
-				others.remake(t, "in", 1)
-				if c.commit {
-					stale := map[engine.TopicPartition]committed{s.Partition(): {offset: 60, mark: s.(*session).mark + "9"}}
-					who := m.(*member).identity()
-					if err := k.cluster.commitOffsets(ctx, "g", who, stale); err != nil {
-						t.Fatal(err)
-					}
-				}
-				others.produce(t, "in", 0, "none", make([]engine.Record, c.again))
-				if _, err := s.Poll(ctx, 1<<20); !errors.Is(err, engine.ErrFenced) {
-					t.Fatalf("the old session reads: %v", err)
-				}
-				_ = s.Close(ctx)
-				fresh := only(t, ctx, m, s)
-				readTo(t, ctx, fresh, int64(c.again))
-				if err := fresh.Commit(ctx, int64(c.again)); err != nil {
-					t.Fatal(err)
-				}
-				// Who comes next knows that it is the same topic now.
-				if err := m.Leave(ctx); err != nil {
-					t.Fatal(err)
-				}
-				m, err = k.Join(ctx, engine.Group{Name: "g", Inputs: []string{"in"}, Delivery: delivery})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if at := only(t, ctx, m, nil).Position(); at != int64(c.again) {
-					t.Errorf("the next member begins at %d, want %d", at, c.again)
-				}
-			})
+		for _, c := range []madeAnew{{"fewer records", 4, false}, {"more records", 80, false}, {"a late commit", 4, true}} {
+			t.Run(name+"/"+c.name, func(t *testing.T) { c.run(t, open(t), delivery) })
 		}
+	}
+}
+
+type madeAnew struct {
+	name  string
+	again int64 // records of the new topic; the old one has 60
+	late  bool  // a commit of the old topic comes when there is the new one
+}
+
+func (c madeAnew) run(t *testing.T, brokers []string, delivery engine.Delivery) {
+	k := openEngine(t, Options{Brokers: brokers})
+	others := outsider{brokers}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := k.EnsureTopic(ctx, "in", 1, map[string]string{"retention.ms": "-1"}); err != nil {
+		t.Fatal(err)
+	}
+	join := func() engine.Member {
+		m, err := k.Join(ctx, engine.Group{Name: "g", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartLatest}, Delivery: delivery})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	m := join()
+	s := only(t, ctx, m, nil)
+	others.produce(t, "in", 0, "none", make([]engine.Record, 60))
+	readTo(t, ctx, s, 60)
+	if err := s.Commit(ctx, 60); err != nil {
+		t.Fatal(err)
+	}
+	others.remake(t, "in", 1)
+	if c.late {
+		late := map[engine.TopicPartition]committed{s.Partition(): {offset: 60, mark: s.(*session).mark + "9"}}
+		if err := k.cluster.commitOffsets(ctx, "g", m.(*member).identity(), late); err != nil {
+			t.Fatal(err)
+		}
+	}
+	others.produce(t, "in", 0, "none", make([]engine.Record, c.again))
+	if _, err := s.Poll(ctx, 1<<20); !errors.Is(err, engine.ErrFenced) {
+		t.Fatalf("the old session reads: %v", err)
+	}
+	_ = s.Close(ctx)
+	fresh := only(t, ctx, m, s)
+	readTo(t, ctx, fresh, c.again)
+	if err := fresh.Commit(ctx, c.again); err != nil {
+		t.Fatal(err)
+	}
+	// Who comes next knows that it is the same topic now.
+	if err := m.Leave(ctx); err != nil {
+		t.Fatal(err)
+	}
+	m = join()
+	if at := only(t, ctx, m, nil).Position(); at != c.again {
+		t.Errorf("the next member begins at %d, want %d", at, c.again)
+	}
+	if err := m.Leave(ctx); err != nil {
+		t.Fatal(err)
 	}
 }
 
