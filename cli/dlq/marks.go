@@ -108,22 +108,25 @@ func (m *marks) add(partition int32, offset int64) {
 	p.join()
 }
 
-// gap says that between two offsets there is no letter: what is done on both sides of it is one range.
-func (m *marks) gap(partition int32, from, to int64) {
+// gap says that between two offsets there is no letter: what is done on both sides of it is one range. It returns
+// whether that changes the marks.
+func (m *marks) gap(partition int32, from, to int64) bool {
 	p := m.partitions[partition]
 	if p == nil {
 		p = &progress{}
 		m.partitions[partition] = p
 	}
-	if p.before >= from {
-		p.before = max(p.before, to)
+	changed := false
+	if p.before >= from && p.before < to {
+		p.before, changed = to, true
 	}
 	for i := range p.ranges {
-		if p.ranges[i].to == from {
-			p.ranges[i].to = max(p.ranges[i].to, to)
+		if p.ranges[i].to == from && from < to {
+			p.ranges[i].to, changed = to, true
 		}
 	}
 	p.join()
+	return changed
 }
 
 // join unites ranges that touch, and takes those that touch the done beginning into it.

@@ -78,6 +78,14 @@ type retry struct {
 	already  int // letters that were asked for and retried before
 	left     []leftover
 	skipping map[int32]int64 // next offset of each partition that was looked at
+	behind   []hole          // holes behind letters of the chunk, which have no marks yet
+	moved    bool            // marks changed by holes alone, which is not committed yet
+}
+
+// hole is where a partition has offsets without letters: marks at which transactions end, and what compaction left.
+type hole struct {
+	partition int32
+	from, to  int64
 }
 
 // leftover is a letter that was not sent.
@@ -147,20 +155,36 @@ func (r *retry) all(ctx context.Context) error {
 		if err := stream.Read(ctx, r.reader, request, func(record *kgo.Record) error { return r.take(ctx, record) }); err != nil {
 			return err
 		}
-		if end, ok := ends.Lookup(r.topic(), p); ok && r.offset < 0 && end.Err == nil && end.Offset > r.skipping[p] {
-			r.done.gap(p, r.skipping[p], end.Offset)
+		if end, ok := ends.Lookup(r.topic(), p); ok && r.offset < 0 && end.Err == nil {
+			r.pass(p, end.Offset)
 		}
 	}
 	if r.offset >= 0 && len(r.chunk)+r.already+len(r.left) == 0 && r.reason == "" {
 		return command.NotFoundf("there is no letter at offset %d of partition %d of topic %q", r.offset, r.partition, r.topic())
 	}
-	return r.send(ctx)
+	if err := r.send(ctx); err != nil {
+		return err
+	}
+	return r.settle(ctx)
+}
+
+// pass goes on to an offset: what lies before it and was not seen is a hole.
+func (r *retry) pass(partition int32, to int64) {
+	from := r.skipping[partition]
+	if from >= to {
+		return
+	}
+	if n := len(r.chunk); n > 0 && r.chunk[n-1].record.Partition == partition && r.chunk[n-1].record.Offset == from-1 {
+		r.behind = append(r.behind, hole{partition, from, to})
+		return
+	}
+	r.moved = r.done.gap(partition, from, to) || r.moved
 }
 
 // take looks at one record of the topic.
 func (r *retry) take(ctx context.Context, record *kgo.Record) error {
 	if r.offset < 0 {
-		r.done.gap(record.Partition, r.skipping[record.Partition], record.Offset)
+		r.pass(record.Partition, record.Offset)
 		r.skipping[record.Partition] = record.Offset + 1
 	} else if record.Offset != r.offset {
 		return nil
@@ -236,6 +260,10 @@ func (r *retry) send(ctx context.Context) (err error) {
 	for _, l := range chunk {
 		r.done.add(l.record.Partition, l.record.Offset)
 	}
+	for _, h := range r.behind {
+		r.done.gap(h.partition, h.from, h.to)
+	}
+	r.behind, r.moved = nil, false
 	r.sent = append(r.sent, chunk...)
 	if r.dryRun {
 		return nil
@@ -273,6 +301,21 @@ func (r *retry) send(ctx context.Context) (err error) {
 		return err
 	}
 	return r.producer.EndTransaction(ctx, kgo.TryCommit)
+}
+
+// settle commits marks that have moved without letters being sent.
+func (r *retry) settle(ctx context.Context) error {
+	if !r.moved || r.dryRun {
+		return nil
+	}
+	offsets, err := r.done.offsets(r.topic())
+	if err != nil {
+		return err
+	}
+	if err := stream.CommitOffsets(ctx, r.producer, r.id, r.topic(), offsets); err != nil {
+		return err
+	}
+	return stream.EndOffsets(ctx, r.producer, r.id)
 }
 
 // abort spares readers the wait for the transaction's timeout.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -157,5 +158,66 @@ func TestCutLettersAreTakenFromTheirSource(t *testing.T) {
 	}
 	if n := len(c.read("in")); n != 2 {
 		t.Errorf("the source has %d records, want 2", n)
+	}
+}
+
+// lag is what the group of the marks shows to any tool, and how many ranges its metadata has.
+func (c *cluster) lag(partition int32) (lag int64, ranges int) {
+	c.t.Helper()
+	admin := kadm.NewClient(c.client)
+	committed, err := admin.FetchOffsets(c.t.Context(), "d.dlq")
+	c.ok(err)
+	ends, err := admin.ListEndOffsets(c.t.Context(), "d.dlq")
+	c.ok(err)
+	end, _ := ends.Lookup("d.dlq", partition)
+	at, _ := committed.Lookup("d.dlq", partition)
+	spans, err := decodeRanges(at.At, at.Metadata)
+	c.ok(err)
+	return end.Offset - at.At, len(spans)
+}
+
+// Deployments write letters in transactions, whose marks take offsets, too: these are nothing that is left to be sent.
+func TestMarksOfTransactionsAreNotLeft(t *testing.T) {
+	c := newCluster(t, "in", "d.dlq")
+	client, err := c.brokers.Open(t.Context(), kgo.TransactionalID("d"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	c.ok(err)
+	defer client.Close()
+	letter := func(i int) {
+		from := engine.TopicPartition{Topic: "in", Partition: 0}
+		r := source.Envelope(from, engine.Record{Offset: int64(i), Value: []byte("v")}, deadletter.Failure{Kind: deadletter.KindReject, Reason: "no"})
+		out := &kgo.Record{Topic: "d.dlq", Value: r.Value}
+		for _, h := range r.Headers {
+			out.Headers = append(out.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
+		}
+		c.ok(client.BeginTransaction())
+		c.ok(client.ProduceSync(t.Context(), out).FirstErr())
+		c.ok(client.EndTransaction(t.Context(), kgo.TryCommit))
+	}
+	const letters = 2 * chunkLetters
+	for i := range letters {
+		letter(i)
+	}
+	if out, err := c.retry(t.Context()); err != nil || !strings.Contains(out, strconv.Itoa(letters)+" letters") {
+		t.Fatalf("%s: %v", out, err)
+	}
+	if lag, ranges := c.lag(0); lag != 0 || ranges != 0 {
+		t.Errorf("all letters were retried: lag %d, %d ranges", lag, ranges)
+	}
+
+	// One by one: what lies between them is settled by the next retry of all.
+	letter(letters)
+	letter(letters + 1)
+	for _, offset := range []int64{2 * letters, 2*letters + 2} {
+		o := &retryOptions{env: &command.Env{Out: io.Discard, Err: io.Discard}, target: target{brokers: c.brokers, deployment: "d"}, partition: 0, offset: offset}
+		c.ok(o.run(t.Context()))
+	}
+	if out, err := c.retry(t.Context()); err != nil || !strings.Contains(out, "nothing to send") {
+		t.Fatalf("%s: %v", out, err)
+	}
+	if lag, ranges := c.lag(0); lag != 0 || ranges != 0 {
+		t.Errorf("all letters were retried one by one: lag %d, %d ranges", lag, ranges)
+	}
+	if n := len(c.read("in")); n != letters+2 {
+		t.Errorf("%d records were sent, want %d", n, letters+2)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -27,10 +28,13 @@ func CommitOffsets(ctx context.Context, client *kgo.Client, id, group string, of
 	}
 	add := kmsg.NewPtrAddOffsetsToTxnRequest()
 	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = id, producer, epoch, group
-	added, err := add.RequestWith(ctx, client)
-	if err == nil {
-		err = kerr.ErrorForCode(added.ErrorCode)
-	}
+	err = patient(ctx, func() error {
+		added, err := add.RequestWith(ctx, client)
+		if err != nil {
+			return err
+		}
+		return kerr.ErrorForCode(added.ErrorCode)
+	})
 	if err != nil {
 		return fmt.Errorf("add the group %q to the transaction: %w", group, err)
 	}
@@ -60,4 +64,46 @@ func CommitOffsets(ctx context.Context, client *kgo.Client, id, group string, of
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// EndOffsets commits the open transaction of a client that has CommitOffsets and no records: then the
+// client library knows nothing of it.
+func EndOffsets(ctx context.Context, client *kgo.Client, id string) error {
+	producer, epoch, err := client.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	end := kmsg.NewPtrEndTxnRequest()
+	end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = id, producer, epoch, true
+	ended, err := end.RequestWith(ctx, client)
+	if err == nil {
+		err = kerr.ErrorForCode(ended.ErrorCode)
+	}
+	if err != nil {
+		return fmt.Errorf("commit the transaction of %s: %w", id, err)
+	}
+	return nil
+}
+
+// How long, and how often, it is waited for the end of the transaction before.
+const (
+	endTimeout = 10 * time.Second
+	endPause   = 20 * time.Millisecond
+)
+
+// patient asks until the transaction before has ended.
+func patient(ctx context.Context, ask func() error) error {
+	for deadline := time.Now().Add(endTimeout); ; {
+		err := ask()
+		if !errors.Is(err, kerr.ConcurrentTransactions) || time.Now().After(deadline) {
+			return err
+		}
+		timer := time.NewTimer(endPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
 }
