@@ -126,7 +126,7 @@ func hints(s Status) []string {
 			behind += p.Lag(s.Spec)
 		}
 	}
-	hint(s.Spec.State == deploy.Running && s.Phase != worker.PhaseStarting && orphans > 0,
+	hint(s.Spec.State == deploy.Running && s.Phase != worker.PhaseStarting && s.Phase != worker.PhaseFailed && orphans > 0,
 		"nobody works on %d of %s, with a lag of %d: the group is being dealt out anew, or `millstream group describe %s` tells why", orphans, things(int64(len(s.Partitions)), "partition"), behind, name)
 	hint(s.Replacing > 0, "%s still to change over to version %d, at the end of a transaction", things(int64(s.Replacing), "partition"), s.Spec.Version)
 	hint(s.DeadLetters > 0, "failed and put into %[2]s: %[1]s; `millstream dlq list %[3]s` shows why", things(s.DeadLetters, "record"), deploy.DeadLetterTopic(name), name)
