@@ -121,10 +121,10 @@ func (v *clusterVictims) kill(random *rand.Rand) error {
 	})
 }
 
-// pause pauses a node or a worker, for longer than the others wait for it or not as long.
+// pause pauses a node, later also a worker, for longer than the others wait for it or not as long.
 func (v *clusterVictims) pause(ctx context.Context, random *rand.Rand) error {
 	rest := between(random, 100*time.Millisecond, 8*time.Second)
-	if random.IntN(3) == 0 {
+	if v.nodePauses > 0 && random.IntN(3) == 0 {
 		v.workerPauses++
 		return v.workers[random.IntN(len(v.workers))].freeze(ctx, rest)
 	}
