@@ -57,7 +57,9 @@ func clusterBrokers(t *testing.T) []string {
 	if running := wantCluster(t); running != "start" {
 		return strings.Split(running, ",")
 	}
-	return kafkacluster.Start(t).Brokers()
+	// What is too old for its topic goes at once, not at some time in the midst of a test.
+	return kafkacluster.Start(t, kafkacluster.Property("log.retention.check.interval.ms", "1000"),
+		kafkacluster.Property("log.initial.task.delay.ms", "0")).Brokers()
 }
 
 func wantCluster(t *testing.T) string {

@@ -29,7 +29,7 @@ func startUnrest(t *testing.T, brokers []string) *unrest {
 	t.Helper()
 	// One that does not answer must not end the unrest.
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond),
-		kgo.RequestTimeoutOverhead(2*time.Second), kgo.RetryTimeout(time.Second))
+		kgo.RequestTimeoutOverhead(time.Second), kgo.RetryTimeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func startUnrest(t *testing.T, brokers []string) *unrest {
 
 // move makes the next replica of each partition the preferred one, and has it elected.
 func (u *unrest) move(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	topics, err := u.admin.ListTopicsWithInternal(ctx)
 	if err != nil {
@@ -89,7 +89,8 @@ func TestKafkaClusterMovingLeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := newClient(t, c.Brokers(), kgo.RecordRetries(1<<20), kgo.RetryTimeout(time.Minute))
+	client := newClient(t, c.Brokers(), kgo.RecordRetries(1<<20), kgo.RetryTimeout(time.Minute),
+		kgo.ProduceRequestTimeout(2*time.Second), kgo.RequestTimeoutOverhead(time.Second)) // who is silent holds nobody up
 	g := engine.Group{Name: "copy", Client: "test", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartEarliest}}
 	first, second := startCopier(t, ctx, k, g), startCopier(t, ctx, k, g)
 	q := &sequence{client: client, keys: 40, count: make([]int, 40)}
