@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/coord/group"
 	"github.com/millstream-io/millstream/broker/coord/txn"
 	"github.com/millstream-io/millstream/broker/kafka"
@@ -40,6 +41,7 @@ type Options struct {
 	MaxFrameBytes     int                   // largest Produce request; default 100 MiB
 	MaxOpenFiles      int                   // of the logs, about; default 4,000
 	Bounds            Bounds                // of what clients can make the broker keep
+	Reserve           bool                  // keep some room on the disk, so that retention and deletions work when it is full
 }
 
 // Bounds are of what clients can make the broker keep in memory, so that no
@@ -57,6 +59,9 @@ type Bounds struct {
 
 // lockName is the file whose lock says that the directory is in use.
 const lockName = "LOCK"
+
+// reserveName is the file that keeps room free, with Options.Reserve.
+const reserveName = "RESERVE"
 
 // Broker is an open broker. Its methods are safe for concurrent use.
 type Broker struct {
@@ -95,7 +100,11 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 }
 
 func (b *Broker) open(ctx context.Context, o *Options, host string, port int32) (err error) {
-	b.topics, err = topic.Open(ctx, topic.Options{FS: o.FS, Dir: o.Dir, Logger: o.Logger,
+	var reserve *commitlog.Reserve
+	if o.Reserve {
+		reserve = commitlog.NewReserve(o.FS, filepath.Join(o.Dir, reserveName), o.Logger)
+	}
+	b.topics, err = topic.Open(ctx, topic.Options{FS: o.FS, Dir: o.Dir, Logger: o.Logger, Reserve: reserve,
 		Defaults: o.TopicDefaults, DefaultPartitions: o.DefaultPartitions,
 		MaxPartitions: o.Bounds.Partitions, MaxProducers: o.Bounds.ProducerIDs})
 	if err != nil {

@@ -69,6 +69,8 @@ type Options struct {
 	// synced and scans only what was not; with Clean there should be nothing to
 	// scan, and it is logged if there is.
 	Clean bool
+	// Reserve is what moving the start of the log may use when the disk is full; nil: nothing.
+	Reserve *Reserve
 }
 
 // Appended says where a batch went.

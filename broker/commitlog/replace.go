@@ -114,7 +114,7 @@ func saveCheckpoint(l *Log, start int64, epochs []epochStart) error {
 	if l.replacing != nil {
 		c.replacing = l.replacing.offsets()
 	}
-	return writeCheckpoint(l.o.FS, l.o.Dir, c)
+	return l.o.Reserve.Lend(func() error { return writeCheckpoint(l.o.FS, l.o.Dir, c) })
 }
 
 // finishReplacing goes on with a replacement that the checkpoint speaks of.

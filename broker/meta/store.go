@@ -53,11 +53,14 @@ type Options struct {
 	FS     vfs.FS
 	Dir    string // directory of all logs; the store's own is a directory in it
 	Logger *slog.Logger
+	// Reserve is what changes may use when the disk is full; nil: nothing.
+	Reserve *commitlog.Reserve
 }
 
 // Store is an open store.
 type Store struct {
-	log *commitlog.Log
+	log     *commitlog.Log
+	reserve *commitlog.Reserve
 
 	mu        sync.Mutex // serialises changes and guards what follows
 	builder   record.Builder
@@ -80,7 +83,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cluster metadata: %w", err)
 	}
-	s := &Store{log: log, topics: make(map[string]Topic), groups: make(map[string]map[string]string)}
+	s := &Store{log: log, reserve: o.Reserve, topics: make(map[string]Topic), groups: make(map[string]map[string]string)}
 	if err := s.replay(ctx); err != nil {
 		return nil, errors.Join(err, log.Close(ctx))
 	}
@@ -146,7 +149,11 @@ func (s *Store) change(ctx context.Context, timestamp int64, key string, value [
 	s.builder.Reset(s.buf[:0], record.None)
 	s.builder.Append(timestamp, []byte(key), value, nil, 0)
 	s.buf = s.builder.Finish()
-	at, err := s.log.Append(s.buf, 0)
+	var at commitlog.Appended
+	err := s.reserve.Lend(func() (err error) { // it may be a deletion, which makes room
+		at, err = s.log.Append(s.buf, 0)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write cluster metadata: %w", err)
 	}

@@ -48,6 +48,8 @@ func (t *Topics) openPartition(ctx context.Context, info Info, index int32, s *s
 		Config: s.log,
 		Logger: t.logger,
 		Clean:  clean,
+
+		Reserve: t.o.Reserve,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open partition %s-%d: %w", info.Name, index, err)

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/millstream-io/millstream/broker/commitlog"
 	"github.com/millstream-io/millstream/broker/vfs"
 )
 
@@ -66,6 +67,8 @@ type Options struct {
 	MaxProducers int
 	// CleanInterval lies between two rounds of retention and compaction; default 15 s.
 	CleanInterval time.Duration
+	// Reserve is room on the disk for what makes room: retention, deletions; nil: none.
+	Reserve *commitlog.Reserve
 }
 
 // Appended says where a batch went.

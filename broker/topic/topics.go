@@ -74,7 +74,7 @@ func Open(ctx context.Context, o Options) (*Topics, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.meta, err = meta.Open(ctx, meta.Options{FS: o.FS, Dir: o.Dir, Logger: o.Logger}); err != nil {
+	if t.meta, err = meta.Open(ctx, meta.Options{FS: o.FS, Dir: o.Dir, Logger: o.Logger, Reserve: o.Reserve}); err != nil {
 		return nil, err
 	}
 	if err := t.load(ctx, clean); err != nil {

@@ -60,7 +60,7 @@ func Start(ctx context.Context, o Options) (_ *Process, err error) {
 	b, err := broker.Open(ctx, broker.Options{
 		Dir: filepath.Join(o.DataDir, "broker"), Logger: o.Logger, Metrics: metrics,
 		AdvertisedAddress: p.Brokers, NoAutoCreate: o.NoAutoCreate, DefaultPartitions: o.DefaultPartitions,
-		GroupConfigs: o.GroupConfigs,
+		GroupConfigs: o.GroupConfigs, Reserve: true,
 	})
 	if err != nil {
 		return nil, explainOpen(o.DataDir, err)
