@@ -240,6 +240,9 @@ func (c *committer) makeDurable(next int64, outputs map[*topic.Partition]int64) 
 
 // commitBehind hands an offset to the coordinator, in the name of the member's present generation.
 func (s *session) commitBehind(ctx context.Context, next int64) error {
+	if s.partition.Deleted() { // when this is tried again, what would be overwritten and taken back may be the next topic's
+		return explain(inputDeleted(s.tp.Topic))
+	}
 	offsets := offsetEntry(s.tp, next)
 	err := s.m.asMember(ctx, s, func(id group.Identity) error { return s.commitAsync(ctx, id, offsets, nil) })
 	return explain(s.m.takeBack(ctx, s.tp.Topic, err))
