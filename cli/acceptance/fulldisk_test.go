@@ -3,10 +3,12 @@ package acceptance
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,15 +21,11 @@ import (
 func TestFullDisk(t *testing.T) {
 	plugin := upperPlugin(t)
 	dir := smallDisk(t, "40m")
-	hog := filepath.Join(dir, "hog")
-	if err := os.WriteFile(hog, make([]byte, 16<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	hog := occupy(t, dir, "hog", 24<<20)
 	s := start(t, filepath.Join(dir, "data"))
 	s.millstream(t, "", "topic", "create", "in", "--partitions", "2")
 	s.millstream(t, "", "deploy", plugin, "--name", "loud", "--from", "in", "--to", "out", "--create-topics", "--start", "earliest")
-	written := s.fill(t, "in")
-	s.await(t, "loud is retrying", "no space left on device")
+	written := s.fillUnread(t, dir, "in")
 	if got := s.count(t, "in"); got != written {
 		t.Errorf("a full disk gives %d records to readers, %d were written", got, written)
 	}
@@ -53,6 +51,32 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFullDiskIsEmptied: without a byte left, what makes room works all the same, and the server goes on by itself.
+func TestFullDiskIsEmptied(t *testing.T) {
+	plugin := upperPlugin(t)
+	dir := smallDisk(t, "40m")
+	s := start(t, filepath.Join(dir, "data"))
+	s.millstream(t, "", "topic", "create", "unused")
+	s.millstream(t, strings.Repeat(strings.Repeat("z", 1000)+"\n", 20_000), "produce", "unused")
+	s.millstream(t, "", "topic", "create", "in", "--config", "segment.bytes=1048576", "--config", "file.delete.delay.ms=1000")
+	s.millstream(t, "", "deploy", plugin, "--name", "loud", "--from", "in", "--to", "out", "--create-topics", "--start", "earliest")
+	written := s.fillUnread(t, dir, "in")
+	last, err := os.Create(filepath.Join(dir, "last"))
+	for err == nil {
+		_, err = last.Write(make([]byte, 4096))
+	}
+	if last.Close() != nil || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	const given = 2000 // records that are given up
+	s.millstream(t, "", "topic", "delete-records", "in", "--before", strconv.Itoa(given))
+	s.millstream(t, "", "topic", "delete", "unused")
+	s.await(t, "loud is running", "lag 0")
+	if got := s.count(t, "out"); got != written-given {
+		t.Errorf("%d outputs for %d records", got, written)
+	}
+}
+
 // smallDisk mounts a file system in memory until the end of the test.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
@@ -69,6 +93,31 @@ func smallDisk(t *testing.T, size string) string {
 		}
 	})
 	return dir
+}
+
+// occupy makes a file of some size, and returns its path.
+func occupy(t *testing.T, dir, name string, bytes int) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, make([]byte, bytes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// fillUnread fills the disk with input that the deployment has not read, and lets it go on when there is no room for
+// its outputs.
+func (s *server) fillUnread(t *testing.T, dir, topic string) (written int) {
+	t.Helper()
+	s.millstream(t, "", "pause", "loud")
+	spare := occupy(t, dir, "spare", 256<<10)
+	written = s.fill(t, topic)
+	if err := os.Remove(spare); err != nil {
+		t.Fatal(err)
+	}
+	s.millstream(t, "", "resume", "loud")
+	s.await(t, "loud is retrying", "no space left on device")
+	return written
 }
 
 // fill writes records until the server has no room for more, and returns how many it took.
