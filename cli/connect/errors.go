@@ -26,6 +26,9 @@ var kafkaCodes = []struct {
 	{kerr.UnknownMemberID, command.CodeConflict, "", "the group has members: stop them first; a deployment: millstream pause NAME"},
 	{kerr.RebalanceInProgress, command.CodeConflict, "", "its members are joining or leaving: try again in a moment"},
 	{kerr.GroupSubscribedToTopic, command.CodeConflict, "", "stop the members that read the topic first; a deployment: millstream pause NAME"},
+	{kerr.CoordinatorNotAvailable, command.CodeUnreachable, "its coordinator is not there", later},
+	{kerr.CoordinatorLoadInProgress, command.CodeUnreachable, "its coordinator is still starting", later},
+	{kerr.NotCoordinator, command.CodeUnreachable, "its coordinator is changing", later},
 	{kerr.TransactionalIDNotFound, command.CodeNotFound, "no producer has used it", "see what there is: millstream txn list"},
 	{kerr.ConcurrentTransactions, command.CodeConflict, "", "the transaction before it is still being ended: try again in a moment"},
 	{kerr.InvalidTopicException, command.CodeUsage, "its name is not allowed", "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -, and is not one that the server keeps for itself"},
@@ -42,6 +45,8 @@ var kafkaCodes = []struct {
 	{kerr.SaslAuthenticationFailed, command.CodeFailed, "", "check --sasl-user, its password and --sasl-mechanism"},
 	{kerr.UnsupportedSaslMechanism, command.CodeFailed, "", "take another --sasl-mechanism: plain, scram-sha-256 or scram-sha-512"},
 }
+
+const later = "a broker is starting or has gone: try again in a moment"
 
 const allow = "the user of this connection lacks the right: give it to them on the cluster (kafka-acls --add), or log in as another: --sasl-user"
 
