@@ -116,13 +116,13 @@ func (b *Brokers) seeds() ([]string, error) {
 
 // answer returns nil as soon as one of the addresses accepts a connection.
 func answer(ctx context.Context, seeds []string) error {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	results := make(chan error, len(seeds))
 	for _, s := range seeds {
 		go func() {
 			var d net.Dialer
-			c, err := d.DialContext(ctx, "tcp", s)
+			c, err := d.DialContext(dialing, "tcp", s)
 			if err == nil {
 				c.Close()
 			}
@@ -136,6 +136,9 @@ func answer(ctx context.Context, seeds []string) error {
 			return nil
 		}
 		errs = append(errs, err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // it was interrupted, which says nothing of them
 	}
 	return unreachableBrokers(seeds, errors.Join(errs...))
 }

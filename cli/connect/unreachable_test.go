@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -38,6 +39,15 @@ func TestWhatIsThereInsteadOfABroker(t *testing.T) {
 		if strings.Contains(e.Error(), "speaks HTTP") != isHTTP || strings.Contains(e.Fix, "admin API") != isHTTP {
 			t.Errorf("%s: %v\n%s", address, e, e.Fix)
 		}
+	}
+}
+
+func TestAnInterruptIsNoAnswer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := (&Brokers{Addresses: "127.0.0.1:1"}).Open(ctx)
+	if command.ExitCode(err) != command.CodeInterrupted {
+		t.Errorf("exit code %d, %v", command.ExitCode(err), err)
 	}
 }
 
