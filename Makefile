@@ -9,7 +9,7 @@ BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldfla
 GOSOURCES := $(shell find broker runtime cli sdk plugins -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 
 .PHONY: all build plugins demo test race bench lint fuzz crash powercut sim verify verify-kafka histories interop examples \
-	suite-librdkafka suite-kgo suite-kgo-race suite-java suite-kafka kafka-cluster clean help
+	suite-librdkafka suite-kgo suite-kgo-race suite-java suite-kafka suite-secured kafka-cluster clean help
 
 all: build
 
@@ -91,8 +91,11 @@ suite-kgo-race: ## the same against a binary with the race detector in it (needs
 	CGO_ENABLED=1 $(GO) build -race -tags urfave_cli_no_docs -o bin/millstream-race ./cli/millstream
 	MILLSTREAM_SUITES_BINARY=$(CURDIR)/bin/millstream-race $(GO) test -count=1 -v -timeout 30m -run '^TestKgo$$' ./broker/suites
 
-suite-kafka: ## the engine's contract over three nodes of Apache Kafka, also while they are killed (needs Java 17 and Maven)
-	MILLSTREAM_KAFKA_CLUSTER=start $(GO) test -count=1 -v -timeout 20m -p 1 -run '^Test(KafkaCluster|NodesComeBack)' ./broker/suites/kafkacluster ./runtime/engine/kafka
+suite-kafka: ## the engine's contract over Apache Kafka, new and old, also while nodes are killed, stand still and leaders move (needs Java 17 and Maven)
+	MILLSTREAM_KAFKA_CLUSTER=start $(GO) test -count=1 -v -timeout 30m -p 1 -run '^Test(KafkaCluster|NodesComeBack)' ./broker/suites/kafkacluster ./runtime/engine/kafka
+
+suite-secured: plugins ## workers against an Apache Kafka with TLS, logins and rights (needs Java 17 and Maven)
+	MILLSTREAM_KAFKA_CLUSTER=start $(GO) test -count=1 -v -timeout 10m -run '^Test(Secured|Rights)$$' ./cli/acceptance
 
 kafka-cluster: ## starts three nodes of Apache Kafka on this machine, for trying out `millstream worker` (needs Java 17 and Maven)
 	$(GO) run ./broker/suites/kafkacluster/run
