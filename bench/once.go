@@ -30,6 +30,10 @@ func (b *bench) once(ctx context.Context) error {
 		var copies [2][]float64
 		for range 3 {
 			for loops := range copies {
+				err := warmPages(b.dir, 3*int64(loops+1)*int64(b.bytes))
+				if err != nil {
+					return err
+				}
 				rate, err := b.copies(loops+1, (loops+1)*b.bytes)
 				if err != nil {
 					return err
@@ -37,6 +41,9 @@ func (b *bench) once(ctx context.Context) error {
 				copies[loops] = append(copies[loops], rate)
 			}
 			for i, v := range variants {
+				if err := warmPages(b.dir, 3*int64(v.total*v.size)); err != nil {
+					return err
+				}
 				r, err := path(ctx, b.guest, v)
 				if err != nil {
 					return err

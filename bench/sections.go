@@ -120,6 +120,9 @@ func (b *bench) best(ctx context.Context, mode string, size int) (pathRun, error
 func (b *bench) median(ctx context.Context, p pass) (pathRun, error) {
 	var runs []pathRun
 	for range 3 {
+		if err := warmPages(b.dir, 3*int64(p.total*p.size)); err != nil {
+			return pathRun{}, err
+		}
 		r, err := path(ctx, b.guest, p)
 		if err != nil {
 			return r, err
