@@ -69,7 +69,7 @@ sim: ## deployments in simulated time, on a cluster that fails in every way it m
 verify: build ## sequences through deployments whose servers and workers are killed, paused and cut off; planted bugs are caught
 	$(BINARY) $(GO) test -count=1 -v -timeout 20m -parallel 3 -run '^TestVerify(Embedded|Isolated|Workers|Catches)$$' ./runtime/verify -verify.kills 320
 
-verify-kafka: build ## the same over three nodes of Apache Kafka, of which one at a time is killed as well (needs Java 17 and Maven)
+verify-kafka: build ## the same over three nodes of Apache Kafka, and histories of clients and deployments there; nodes and workers are killed, paused and cut off (needs Java 17 and Maven)
 	$(BINARY) $(GO) test -count=1 -v -timeout 20m -run '^TestVerifyKafka$$' ./runtime/verify -verify.kills 10
 
 histories: build ## what concurrent transactional clients see under kills, pauses, cuts and late requests, against the anomalies Kafka's model forbids
