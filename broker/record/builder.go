@@ -80,7 +80,7 @@ func (w *Builder) AppendAt(r *Record) {
 // addShort adds a record without headers, whose numbers all take one or two bytes, as nearly all do, in half the
 // time of add. To any other, in a batch that is to be compressed, and where there is no room it says false and has changed nothing.
 func (w *Builder) addShort(timestampDelta, offsetDelta int64, key, value []byte) bool {
-	timestamp, delta := uint(zigzag(timestampDelta)), uint(zigzag(offsetDelta))
+	timestamp, delta := zigzag(timestampDelta), zigzag(offsetDelta)
 	start, fields := len(w.dst), len(key)+len(value)
 	if timestamp|delta >= shortLimit || fields > maxShortFields || cap(w.dst)-start < maxShortBytes+fields || w.head.Codec() != None {
 		return false
@@ -93,8 +93,8 @@ func (w *Builder) addShort(timestampDelta, offsetDelta int64, key, value []byte)
 	}
 	b := w.dst[start : start+maxShortBytes+fields]
 	b[sizeBytes] = 0 // attributes
-	at := putShort(b, sizeBytes+1, timestamp)
-	at = putShort(b, at, delta)
+	at := putShort(b, sizeBytes+1, uint(timestamp))
+	at = putShort(b, at, uint(delta))
 	if key == nil {
 		b[at] = 1
 		at++
