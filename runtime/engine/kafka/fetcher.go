@@ -247,7 +247,7 @@ func (f *fetcher) lookup() bool {
 			x.err = fmt.Errorf("%w: %q", engine.ErrUnknownTopic, tp.Topic)
 			signal(x.wake)
 		case !ok:
-		case x.other(info.id):
+		case x.topic.differs(info.id):
 			x.err = fmt.Errorf("%w: %q", errInputRemade, tp.Topic)
 			signal(x.wake)
 		case int(tp.Partition) < len(info.leaders):
@@ -326,7 +326,7 @@ func (r *reader) request() (*kmsg.FetchRequest, map[engine.TopicPartition]questi
 	for tp, x := range r.f.feeds {
 		switch {
 		case x.leader != r.node, x.err != nil: // the session has to be told first
-		case x.other(r.f.c.id(tp.Topic)):
+		case x.topic.differs(r.f.c.id(tp.Topic)):
 			x.leader = -1
 			signal(r.f.lost)
 		case x.bytes < bufferBytes:

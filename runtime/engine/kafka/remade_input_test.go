@@ -185,3 +185,48 @@ func TestAnOldIDIsNoOtherTopic(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatHasNoIDIsNoOtherTopic: ids come with an upgrade of the cluster, and are known to some of its nodes only meanwhile.
+func TestWhatHasNoIDIsNoOtherTopic(t *testing.T) {
+	in := engine.TopicPartition{Topic: "in"}
+	none, one, two := topicID{}, topicID{1}, topicID{2}
+	for _, c := range []struct {
+		was, is topicID
+		remade  bool
+	}{{one, two, true}, {one, one, false}, {none, one, false}, {one, none, false}, {none, none, false}} {
+		o := &opening{tp: in, topic: c.is}
+		stable := map[engine.TopicPartition]committed{in: {offset: 3, mark: markOf("7/0", c.was) + "1"}}
+		found := engine.Group{Starts: map[string]engine.TopicStart{"in": {ID: c.was.String(), Offsets: []int64{3}}}}
+		for by, got := range map[string]bool{
+			"mark": (&member{}).remade(o, stable), "start": (&member{g: found}).remade(o, nil),
+			"member": (&member{began: map[string]topicID{"in": c.was}}).remade(o, nil),
+		} {
+			if got != c.remade {
+				t.Errorf("by the %s, %q after %q: made anew is %t, want %t", by, c.is, c.was, got, c.remade)
+			}
+		}
+	}
+}
+
+// TestStartFoundWithoutAnID: what was found of a topic while the cluster had no ids is the start in it when it has.
+func TestStartFoundWithoutAnID(t *testing.T) {
+	_, address := brokertest.Serve(t, broker.Options{})
+	k := openEngine(t, Options{Brokers: []string{address}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := k.EnsureTopic(ctx, "in", 1, map[string]string{"retention.ms": "-1"}); err != nil {
+		t.Fatal(err)
+	}
+	outsider{[]string{address}}.produce(t, "in", 0, "none", make([]engine.Record, 6))
+	m, err := k.Join(ctx, engine.Group{
+		Name: "g", Inputs: []string{"in"}, Start: engine.Start{Kind: engine.StartLatest},
+		Starts: map[string]engine.TopicStart{"in": {Offsets: []int64{3}}},
+		Remade: func(tp engine.TopicPartition) { t.Errorf("%v is said to be made anew", tp) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := only(t, ctx, m, nil).Position(); at != 3 {
+		t.Errorf("the session begins at %d, want 3", at)
+	}
+}

@@ -204,13 +204,13 @@ func (m *member) identify(ctx context.Context, missing []*opening, stable map[en
 func (m *member) remade(o *opening, stable map[engine.TopicPartition]committed) bool {
 	if at, ok := stable[o.tp]; ok {
 		id, ok := topicOfMark(at.mark)
-		return ok && id != o.topic
+		return ok && id.differs(o.topic)
 	}
 	if found, ok := m.g.Starts[o.tp.Topic]; ok {
-		return found.ID != o.topic.String()
+		id := o.topic.String()
+		return id != "" && found.ID != "" && found.ID != id
 	}
-	id, ok := m.began[o.tp.Topic]
-	return ok && id != o.topic
+	return m.began[o.tp.Topic].differs(o.topic)
 }
 
 // newOpening has a producer that is not initialised yet.
@@ -266,7 +266,11 @@ func (m *member) findStarts(ctx context.Context, fresh []*opening) error {
 	for _, o := range fresh {
 		start := m.g.Start
 		if found, ok := m.g.Starts[o.tp.Topic]; ok {
-			start = found.Of(o.tp.Partition, o.topic.String(), start)
+			id := found.ID
+			if o.remade {
+				id = o.topic.String()
+			}
+			start = found.Of(o.tp.Partition, id, start)
 		} else if (known[o.tp.Topic] || o.remade) && start.Kind != engine.StartTimestamp {
 			start = engine.Start{Kind: engine.StartEarliest}
 		}

@@ -86,8 +86,11 @@ func (c *cluster) poll(ctx context.Context, name string, partitions int) (yes, n
 // errInputRemade: the topic that a session reads was deleted, and another one has its name now.
 var errInputRemade = errors.New("the topic was made anew")
 
-// other reports that a feed's topic is not the one with the id.
-func (x *feed) other(id topicID) bool { return x.topic != topicID{} && x.topic != id }
+// differs reports that two ids are those of different topics. A cluster may have nodes without ids beside others, or have had
+// such nodes: what has no id is no other topic.
+func (id topicID) differs(from topicID) bool {
+	return id != topicID{} && from != topicID{} && id != from
+}
 
 // String is how an id is written down; that of a cluster without ids is empty.
 func (id topicID) String() string {
