@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
@@ -29,7 +30,7 @@ func (r *preparer) endsOf(ctx context.Context, s deploy.Spec, find func(context.
 			return nil, nil
 		}
 		next := before.Spec
-		next.Ends = toSpec(found)
+		next.Ends = toSpec(found, s.Inputs)
 		return &next, nil
 	})
 	switch {
@@ -46,8 +47,19 @@ func runs(stored catalog.Deployment, s deploy.Spec) bool {
 	return stored.Err == nil && stored.Spec.State == deploy.Running && stored.Spec.Created.Equal(s.Created) && s.SameRun(stored.Spec)
 }
 
-func toSpec(ends worker.Ends) map[string][]int64 {
+// isAtRun tells whether the bounded run that a worker is at is that of s: it may have missed that one ended and another began.
+// Any worker that knows an end has it from what is stored.
+func isAtRun(w *worker.Worker, s deploy.Spec) bool {
+	ends := w.Ends()
+	return ends == nil || s.Ends != nil && maps.Equal(ends, fromSpec(s.Ends))
+}
+
+// toSpec has all inputs, also those without a partition: that they have none was found, too.
+func toSpec(ends worker.Ends, inputs []string) map[string][]int64 {
 	byTopic := map[string][]int64{}
+	for _, input := range inputs {
+		byTopic[input] = []int64{}
+	}
 	for tp, end := range ends {
 		list := byTopic[tp.Topic]
 		for len(list) <= int(tp.Partition) {

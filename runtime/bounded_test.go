@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/worker"
@@ -124,6 +125,89 @@ func TestABoundedRunWhoseInputIsDeleted(t *testing.T) {
 			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
 		}
 		b.wantValues("out", "a1")
+		b.close()
+	})
+}
+
+// TestABoundedRunThatEndedUnnoticed: a process that learns at once that its run has ended and that another one has begun works for that one.
+func TestABoundedRunThatEndedUnnoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		b.feed("a")
+		b.log.SetFault(func(op, topic string) error {
+			if op == "commit" && topic == "in" {
+				return engine.ErrStorage
+			}
+			return nil
+		})
+		b.mustDeploy(b.version("1", func(s *deploy.Spec) { s.Until = "end" }))
+		synctest.Wait()
+		d, err := b.runtime.take(t.Context(), "d") // nothing is done about what is stored meanwhile
+		b.ok(err)
+		for _, state := range []string{deploy.Completed, deploy.Running} {
+			_, err = b.runtime.catalog.Change(t.Context(), "d", func(before catalog.Deployment, _ bool, _ []deploy.Spec) (*deploy.Spec, error) {
+				next := inState(before.Spec, state)
+				if state == deploy.Running {
+					next.Ends = nil
+				}
+				return next, nil
+			})
+			b.ok(err)
+			time.Sleep(time.Second)
+		}
+		b.feed("late")
+		d.unlock()
+		b.log.SetFault(nil)
+		time.Sleep(time.Minute)
+		b.wantValues("out", "a1", "late1")
+		if s := b.status("d"); s.Phase != worker.PhaseCompleted {
+			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
+		}
+		b.close()
+	})
+}
+
+// TestABoundedRunWithoutAnInput: when no input is left there is nothing to be done, which is stored once.
+func TestABoundedRunWithoutAnInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		b.mustDeploy(b.version("1", func(s *deploy.Spec) { s.Until = "end" }))
+		time.Sleep(time.Minute)
+		b.log.DeleteTopic("in")
+		before := len(b.log.Records(CatalogTopic))
+		_, err := b.runtime.Resume(t.Context(), "d")
+		b.ok(err)
+		time.Sleep(time.Hour)
+		if s := b.status("d"); s.Phase != worker.PhaseCompleted {
+			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
+		}
+		if stored := len(b.log.Records(CatalogTopic)) - before; stored != 3 {
+			t.Errorf("%d records were stored, want that it runs, to where, and that it is through", stored)
+		}
+		b.close()
+	})
+}
+
+// TestAnInputThatIsMissedForAMoment has its part in a bounded run: a broker may hear late of a topic.
+func TestAnInputThatIsMissedForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		b.mustDeploy(b.version("1", func(s *deploy.Spec) { s.Until = "end" }))
+		time.Sleep(time.Minute)
+		b.log.DeleteTopic("in")
+		b.ok(b.log.ForgetGroup(t.Context(), "d")) // the offsets of a topic go with it
+		_, err := b.runtime.Resume(t.Context(), "d")
+		b.ok(err)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		b.feed("a")
+		time.Sleep(time.Minute)
+		b.wantValues("out", "a1")
+		if s := b.status("d"); s.Phase != worker.PhaseCompleted {
+			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
+		}
 		b.close()
 	})
 }

@@ -85,3 +85,9 @@ func (d *deployment) works() bool {
 		return true
 	}
 }
+
+// atRun tells whether the worker of this process, if there is one, is at the bounded run of s.
+func (d *deployment) atRun(s deploy.Spec) bool {
+	_, _, w, _ := d.snapshot()
+	return w == nil || isAtRun(w, s)
+}

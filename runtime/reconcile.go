@@ -198,6 +198,7 @@ func (r *reconciler) act(ctx context.Context, d *deployment, before deploy.Spec,
 		r.describe(d, s)
 	}
 	same := before.Version == s.Version && before.Created.Equal(s.Created)
+	works := d.works() && d.atRun(s)
 	switch {
 	case stored.Err != nil:
 		return errors.Join(fmt.Errorf("%w; delete it and deploy it again", stored.Err), r.stop(ctx, d), p.discard(ctx))
@@ -214,10 +215,10 @@ func (r *reconciler) act(ctx context.Context, d *deployment, before deploy.Spec,
 		}
 		d.setFailure(nil)
 		return nil
-	case d.works() && same:
+	case works && same:
 		d.setFailure(nil)
 		return p.discard(ctx)
-	case d.works() && before.Created.Equal(s.Created) && s.Swaps(before):
+	case works && before.Created.Equal(s.Created) && s.Swaps(before):
 		return r.upgrade(ctx, d, s, p)
 	}
 	return r.restart(ctx, d, s, p)
@@ -279,7 +280,7 @@ func (r *reconciler) awaitCompletion(d *deployment, w *worker.Worker) {
 		_, err := r.catalog.Change(r.ctx, d.name, func(before catalog.Deployment, exists bool, _ []deploy.Spec) (*deploy.Spec, error) {
 			now := before.Spec
 			// A run that was begun anew meanwhile is another one.
-			if !exists || before.Err != nil || now.State != deploy.Running || !now.Changed.Equal(run.Changed) {
+			if !exists || before.Err != nil || now.State != deploy.Running || !now.Changed.Equal(run.Changed) || !isAtRun(w, now) {
 				return nil, nil
 			}
 			now.State, now.Changed = deploy.Completed, time.Now().UTC()

@@ -41,7 +41,7 @@ type bound struct {
 	mu   sync.Mutex
 	ends Ends // nil: not known yet
 
-	gone map[engine.TopicPartition]time.Time // those that do not exist, since when; of the goroutine that watches
+	gone map[engine.TopicPartition]time.Time // those that do not exist, since when; of settleBound, and then of watchBound
 }
 
 func newBound(u Until) *bound { return &bound{until: u, gone: map[engine.TopicPartition]time.Time{}} }
@@ -165,6 +165,16 @@ func (b *bound) known() bool {
 	return b.ends != nil
 }
 
+// Ends are where the bounded run of w ends; nil: it has none, or that is not known yet. They are not to be changed.
+func (w *Worker) Ends() Ends {
+	if w.bound == nil {
+		return nil
+	}
+	w.bound.mu.Lock()
+	defer w.bound.mu.Unlock()
+	return w.bound.ends
+}
+
 // learnEnds asks for where the run ends, which find looks up if it is for the first time.
 func (w *Worker) learnEnds(find func(context.Context) (Ends, error)) error {
 	var ends Ends
@@ -183,7 +193,7 @@ func (w *Worker) learnEnds(find func(context.Context) (Ends, error)) error {
 	return nil
 }
 
-// findEnds looks up where a run ends that does so now.
+// findEnds looks up where a run ends that does so now. An input that does not exist has an end when it has been missing for long: none.
 func (w *Worker) findEnds(ctx context.Context) (Ends, error) {
 	end := engine.Start{Kind: engine.StartLatest}
 	if until := w.bound.until; !until.AtEnd {
@@ -191,7 +201,18 @@ func (w *Worker) findEnds(ctx context.Context) (Ends, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, boundLookupTimeout)
 	defer cancel()
-	return w.config.Engine.OffsetsAt(ctx, w.config.Group.Inputs, end)
+	ends, err := w.config.Engine.OffsetsAt(ctx, w.config.Group.Inputs, end)
+	if err != nil {
+		return nil, err
+	}
+	for _, input := range w.config.Group.Inputs {
+		tp := engine.TopicPartition{Topic: input}
+		_, found := ends[tp]
+		if gone := w.gone(tp, found); !found && !gone {
+			return nil, fmt.Errorf("%w: input %q", engine.ErrUnknownTopic, input)
+		}
+	}
+	return ends, nil
 }
 
 const boundLookupTimeout = 10 * time.Second
@@ -219,11 +240,12 @@ func (w *Worker) allThrough() bool {
 	}
 	through := true
 	for _, tp := range left {
-		through = w.gone(tp, positions) && through
+		_, found := positions[tp]
+		through = w.gone(tp, found) && through
 	}
 	for tp, end := range w.bound.ends { // written before this goroutine got here
 		// A partition that ends at 0 has nothing to commit.
-		if p, ok := positions[tp]; ok && end > 0 && p.Committed < end || !ok && !w.gone(tp, positions) {
+		if p, ok := positions[tp]; ok && end > 0 && p.Committed < end || !ok && !w.gone(tp, false) {
 			through = false
 		}
 	}
@@ -232,9 +254,9 @@ func (w *Worker) allThrough() bool {
 
 // gone tells whether a partition has been missing for so long that its topic was deleted: there is nothing left of it to
 // be read, and the run ends without it.
-func (w *Worker) gone(tp engine.TopicPartition, positions map[engine.TopicPartition]engine.Position) bool {
+func (w *Worker) gone(tp engine.TopicPartition, found bool) bool {
 	gone := w.bound.gone
-	if _, found := positions[tp]; found {
+	if found {
 		delete(gone, tp)
 		return false
 	}
