@@ -109,7 +109,7 @@ func Create(o Options, base int64) (*Segment, error) {
 	}
 	s.log = f
 	if err := s.index.create(o, base); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close(), s.index.close())
 	}
 	return s, nil
 }

@@ -477,3 +477,18 @@ func TestDeleteHorizonIsKept(t *testing.T) {
 		t.Fatalf("horizon %d after recovery, %v", DeleteHorizon(s), err)
 	}
 }
+
+// TestCreateOnFullDisk: each append to a full disk may try anew to begin a segment; that leaves no file open.
+func TestCreateOnFullDisk(t *testing.T) {
+	mem := newMem(t)
+	mem.SetCapacity(0)
+	pool := vfs.NewPool(mem, 100)
+	for range 3 {
+		if _, err := Create(options(pool), 0); !errors.Is(err, vfs.ErrNoSpace) {
+			t.Fatalf("without a byte left: %v", err)
+		}
+	}
+	if n := pool.OpenFiles(); n != 0 {
+		t.Errorf("%d files are still open", n)
+	}
+}
