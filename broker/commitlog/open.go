@@ -280,7 +280,7 @@ func (r *recovery) restoreEpochs() error {
 		return nil
 	}
 	r.epochs.set(kept)
-	return writeCheckpoint(r.o.FS, r.o.Dir, checkpoint{start: r.checkpoint.start, epochs: kept})
+	return r.save(checkpoint{start: r.checkpoint.start, epochs: kept})
 }
 
 // takeOver makes what was recovered the state of the log.

@@ -146,5 +146,10 @@ func (r *recovery) finishReplacing() error {
 		return err
 	}
 	r.checkpoint.replacing = nil
-	return writeCheckpoint(r.o.FS, r.o.Dir, r.checkpoint)
+	return r.save(r.checkpoint)
+}
+
+// save stores a checkpoint; the broker can be opened on a full disk, or nothing would make room.
+func (r *recovery) save(c checkpoint) error {
+	return r.o.Reserve.Lend(func() error { return writeCheckpoint(r.o.FS, r.o.Dir, c) })
 }

@@ -3,7 +3,9 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 
@@ -25,7 +27,8 @@ type Reserve struct {
 	logger *slog.Logger
 
 	mu   sync.Mutex
-	size int64
+	size int64 // of the file, at least
+	told bool  // that something is wrong with it
 }
 
 // NewReserve takes over the file at path, or makes it if the disk has room for it.
@@ -37,13 +40,11 @@ func NewReserve(fsys vfs.FS, path string, logger *slog.Logger) *Reserve {
 		r.size, _ = f.Size() // what cannot be told is filled up
 		_ = f.Close()
 	}
-	if r.size < reserveBytes {
-		r.fill()
-	}
+	r.fill()
 	return r
 }
 
-// Lend calls f, and again with more room each time, as long as the disk is full and there is some left.
+// Lend calls f, and again with more room each time, as long as the disk is full and there is some left. f must not lend itself.
 func (r *Reserve) Lend(f func() error) error {
 	err := f()
 	if r == nil {
@@ -54,7 +55,7 @@ func (r *Reserve) Lend(f func() error) error {
 	for errors.Is(err, vfs.ErrNoSpace) && r.give() {
 		err = f()
 	}
-	if err == nil && r.size < reserveBytes {
+	if err == nil {
 		r.fill()
 	}
 	return err
@@ -65,42 +66,63 @@ func (r *Reserve) give() bool {
 	if r.size == 0 {
 		return false
 	}
+	left := max(0, r.size-reservePiece)
 	f, err := r.fs.Open(r.path)
 	if err == nil {
-		err = errors.Join(f.Truncate(max(0, r.size-reservePiece)), f.Close())
+		err = errors.Join(f.Truncate(left), f.Close())
 	}
 	if err != nil {
-		r.logger.Warn("the reserve of a full disk cannot be used", "file", r.path, "error", err)
-		r.size = 0
+		r.warn("the reserve of a full disk cannot be used", err)
 		return false
 	}
-	r.size = max(0, r.size-reservePiece)
+	r.size = left
 	return true
 }
 
 // fill makes the file as long as it should be, where that leaves others much more; mu is held.
 func (r *Reserve) fill() {
+	if r.size >= reserveBytes {
+		return
+	}
 	free, err := r.fs.FreeBytes(filepath.Dir(r.path))
 	if err == nil && free < 8*reserveBytes {
 		return // later, then
 	}
 	if err == nil {
-		err = r.write()
+		err = r.extend()
 	}
-	if err != nil && !errors.Is(err, vfs.ErrNoSpace) {
-		r.logger.Warn("no room is reserved for a full disk", "error", fmt.Errorf("write %s: %w", r.path, err))
+	if err == nil {
+		r.told = false
+	} else if !errors.Is(err, vfs.ErrNoSpace) {
+		r.warn("no room is reserved for a full disk", err)
 	}
 }
 
-func (r *Reserve) write() error {
-	f, err := r.fs.Create(r.path)
+// extend writes what the file lacks; what it has stays its own when there is no room for more, as with a quota.
+func (r *Reserve) extend() error {
+	f, err := r.fs.Open(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = r.fs.Create(r.path)
+	}
 	if err != nil {
 		return err
 	}
-	r.size = 0
-	if _, err = f.WriteAt(make([]byte, reserveBytes), 0); err != nil {
-		return errors.Join(err, f.Truncate(0), f.Close())
+	if r.size, err = f.Size(); err == nil && r.size < reserveBytes {
+		b := make([]byte, reserveBytes-r.size)
+		_, _ = rand.NewChaCha8([32]byte{}).Read(b) // a file system that compresses keeps no room for zeros
+		if _, err = f.WriteAt(b, r.size); err != nil {
+			err = errors.Join(err, f.Truncate(r.size))
+		} else {
+			r.size = reserveBytes
+		}
 	}
-	r.size = reserveBytes
-	return f.Close()
+	return errors.Join(err, f.Close())
+}
+
+// warn logs what is wrong, once until it is right again: retention would repeat it for each partition.
+func (r *Reserve) warn(what string, err error) {
+	if !r.told {
+		r.logger.Warn(what, "error", fmt.Errorf("%s: %w", r.path, err))
+	}
+	r.told = true
 }
