@@ -8,6 +8,7 @@ import (
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/terminal"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // bound is the part of a partition that is read: from an offset to before another.
@@ -149,4 +150,11 @@ func HeldBack(ctx context.Context, admin *kadm.Client, topic string, partition i
 		}
 	}
 	return n, nil
+}
+
+// unread returns whether err says that only what has not been handed out is gone from the log. franz-go passes over aborted
+// records without noting the leader epoch in which they were written, and may take them for lost when the leader changes.
+func (b bound) unread(err error) bool {
+	loss, ok := errors.AsType[*kgo.ErrDataLoss](err)
+	return ok && loss.ResetTo < loss.ConsumedTo && loss.ResetTo >= b.from
 }

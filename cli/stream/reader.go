@@ -156,7 +156,9 @@ func (s *reading) poll(ctx context.Context) error {
 		if errors.Is(e.Err, context.DeadlineExceeded) && pollCtx.Err() != nil {
 			return s.closeEmpty(ctx)
 		}
-		return fmt.Errorf("partition %d: %w", e.Partition, e.Err)
+		if !s.open[e.Partition].unread(e.Err) {
+			return fmt.Errorf("partition %d: %w", e.Partition, e.Err)
+		}
 	}
 	return nil
 }
