@@ -39,6 +39,7 @@ type feed struct {
 	next   int64         // where to read on
 	end    int64         // last stable offset, as far as is known
 	seeks  int           // answers to what was asked before the last one are dropped
+	astray bool          // next is outside the log: backInRange is at it
 	chunks []chunk
 	bytes  int
 	taken  time.Time // when its session last took something
@@ -50,6 +51,7 @@ type feed struct {
 // fetcher reads partitions from the brokers that lead them, a reader for each broker.
 type fetcher struct {
 	c       *cluster
+	hear    func(ctx context.Context, topic string) bool // cluster.hear
 	log     *slog.Logger
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -72,7 +74,7 @@ type reader struct {
 }
 
 func newFetcher(c *cluster, log *slog.Logger) *fetcher {
-	f := &fetcher{c: c, log: log, lost: make(chan struct{}, 1), feeds: map[engine.TopicPartition]*feed{}, readers: map[int32]*reader{}}
+	f := &fetcher{c: c, hear: c.hear, log: log, lost: make(chan struct{}, 1), feeds: map[engine.TopicPartition]*feed{}, readers: map[int32]*reader{}}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.running.Go(f.locate)
 	return f
@@ -325,7 +327,7 @@ func (r *reader) request() (*kmsg.FetchRequest, map[engine.TopicPartition]questi
 	r.f.mu.Lock()
 	for tp, x := range r.f.feeds {
 		switch {
-		case x.leader != r.node, x.err != nil: // the session has to be told first
+		case x.leader != r.node, x.astray, x.err != nil: // the session has to be told first
 		case x.topic.differs(r.f.c.id(tp.Topic)):
 			x.leader = -1
 			signal(r.f.lost)
@@ -398,7 +400,10 @@ func (f *fetcher) accept(q question, p *kmsg.FetchResponseTopicPartition) {
 	switch err := kerr.ErrorForCode(p.ErrorCode); {
 	case err == nil:
 	case errors.Is(err, kerr.OffsetOutOfRange):
-		f.backInRange(q)
+		f.mu.Lock()
+		q.x.astray = true
+		f.mu.Unlock()
+		f.running.Go(func() { f.backInRange(q) }) // others of the same broker are read meanwhile
 		return
 	case kerr.IsRetriable(err):
 		f.c.moved(q.x.tp.Topic)
@@ -443,35 +448,4 @@ func (f *fetcher) deliver(q question, c chunk, end int64, err error) {
 	if c.next != q.from || err != nil {
 		signal(x.wake)
 	}
-}
-
-// backInRange moves a position that the log does not have (any more) to the nearest one that it has. The log begins
-// where the leader says; that it ends before a position that was reached once has to be said by one that is the leader: all
-// brokers are asked who that is.
-func (f *fetcher) backInRange(q question) {
-	again := map[engine.TopicPartition]question{q.x.tp: q}
-	tps := []engine.TopicPartition{q.x.tp}
-	answered := f.c.hear(f.ctx, q.x.tp.Topic)
-	if f.c.epoch(q.x.tp) != q.epoch {
-		f.lose(again)
-		return
-	}
-	starts, err := f.c.listOffsets(f.ctx, tps, earliest, false)
-	if err != nil {
-		f.lose(again)
-		return
-	}
-	ends, err := f.c.listOffsets(f.ctx, tps, latest, false)
-	if err != nil {
-		f.lose(again)
-		return
-	}
-	next := min(max(q.from, starts[q.x.tp]), ends[q.x.tp])
-	if next == q.from || next < q.from && !answered {
-		_ = sleep(f.ctx, firstPause) // the broker that answered does not know yet what the others do
-		return
-	}
-	f.log.Warn("position is outside the log", slog.String("topic", q.x.tp.Topic), slog.Int("partition", int(q.x.tp.Partition)),
-		slog.Int64("offset", q.from), slog.Int64("moved_to", next), slog.Int64("log_start", starts[q.x.tp]), slog.Int64("log_end", ends[q.x.tp]))
-	f.deliver(q, chunk{next: next}, ends[q.x.tp], nil)
 }

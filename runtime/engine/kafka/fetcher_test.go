@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/millstream-io/millstream/broker"
 	"github.com/millstream-io/millstream/broker/brokertest"
 	"github.com/millstream-io/millstream/runtime/engine"
@@ -119,5 +121,51 @@ func TestTopicHeardOfLate(t *testing.T) {
 	<-never.wake
 	if _, err := heard(never); !errors.Is(err, engine.ErrUnknownTopic) {
 		t.Errorf("of a topic that does not exist is said %v", err)
+	}
+}
+
+// TestPositionBehindTheEnd: a position is not taken back while too few brokers answer. They are not asked without end
+// whether they have it now, other partitions of the same broker are read meanwhile, and when most of them answer it goes on.
+func TestPositionBehindTheEnd(t *testing.T) {
+	_, address := brokertest.Serve(t, broker.Options{})
+	p := &past{key: kmsg.Fetch}
+	k := openEngine(t, Options{Brokers: []string{address}, Dial: p.dial})
+	if err := k.EnsureTopic(t.Context(), "in", 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	f := newFetcher(k.cluster, k.log)
+	defer f.close()
+	heard, enough := make(chan bool), make(chan bool)
+	f.hear = func(ctx context.Context, _ string) bool {
+		select {
+		case heard <- true:
+			return false
+		case <-enough:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	x := f.add(engine.TopicPartition{Topic: "in"}, 5)
+	for range 6 {
+		<-heard
+	}
+	if asked := p.asked.Load(); asked > 3 {
+		t.Errorf("it was fetched %d times from where nothing is", asked)
+	}
+	y := f.add(engine.TopicPartition{Topic: "in", Partition: 1}, 0)
+	outsider{[]string{address}}.produce(t, "in", 1, "none", make([]engine.Record, 1))
+	<-y.wake
+	f.mu.Lock()
+	if x.next != 5 || x.err != nil {
+		t.Errorf("it reads on at %d, %v; want 5", x.next, x.err)
+	}
+	f.mu.Unlock()
+	enough <- true
+	<-x.wake
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if x.next != 0 || x.err != nil {
+		t.Errorf("it reads on at %d, %v; want 0", x.next, x.err)
 	}
 }
