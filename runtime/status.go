@@ -3,6 +3,7 @@ package runtime
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,19 +85,27 @@ func (p PartitionStatus) Lag(s deploy.Spec) int64 {
 	return max(0, p.LogEnd-max(from, p.LogStart))
 }
 
-// Status tells how a deployment does. Errors: deploy.ErrNotFound, the engine's.
+// Status tells how a deployment does; what this process has no right to look up is left out, and a hint says so.
+// Errors: deploy.ErrNotFound, the engine's.
 func (r *Runtime) Status(ctx context.Context, name string) (Status, error) {
 	d, err := r.find(ctx, name)
 	if err != nil {
 		return Status{}, err
 	}
 	s, err := r.status(ctx, d)
+	if err == nil {
+		if s.Members, err = r.engine.Members(ctx, deploy.GroupName(name)); err != nil {
+			err = fmt.Errorf("members of deployment %q: %w", name, err)
+		}
+	}
+	if errors.Is(err, engine.ErrNotAllowed) {
+		known := s
+		known.Partitions = nil // nobody can tell who has them
+		s.Hints = append(hints(known), "not all is shown: "+err.Error())
+		return s, nil
+	}
 	if err != nil {
 		return s, err
-	}
-	s.Members, err = r.engine.Members(ctx, deploy.GroupName(name))
-	if err != nil {
-		return s, fmt.Errorf("members of deployment %q: %w", name, err)
 	}
 	for _, m := range s.Members {
 		for _, tp := range m.Partitions {
@@ -171,6 +180,7 @@ func (r *Runtime) status(ctx context.Context, d *deployment) (Status, error) {
 	}
 	positions, err := r.engine.Lag(ctx, deploy.GroupName(d.name), s.Spec.Inputs)
 	if err != nil {
+		s.Partitions = nil // offsets of 0 would look like known ones
 		return s, fmt.Errorf("positions of deployment %q: %w", d.name, err)
 	}
 	if s.Spec.State == deploy.Running && s.Phase != worker.PhaseFailed {

@@ -2,10 +2,12 @@ package deployment
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/millstream-io/millstream/cli/command"
 	"github.com/millstream-io/millstream/cli/connect"
 	"github.com/millstream-io/millstream/runtime/admin"
+	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/urfave/cli/v2"
 )
 
@@ -57,9 +59,17 @@ func (o *changeOptions) change(done string, do func(*connect.AdminClient) (*admi
 	if o.env.JSON {
 		return o.env.PrintJSON(s)
 	}
-	o.env.Printf("%s %s: %s\n", done, s.Spec.Name, s.Phase)
+	o.env.Printf("%s\n", outcome(done, s))
 	tell(o.env, s.Reason)
 	return nil
+}
+
+// outcome tells what became of a deployment that should be done something to. One that does not run has nothing to be paused.
+func outcome(done string, s *admin.Status) string {
+	if done == "paused" && s.Spec.State != deploy.Paused {
+		return fmt.Sprintf("not paused, %s does not run: %s", s.Spec.Name, s.Phase)
+	}
+	return fmt.Sprintf("%s %s: %s", done, s.Spec.Name, s.Phase)
 }
 
 // NewDelete makes the command.
