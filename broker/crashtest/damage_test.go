@@ -51,7 +51,13 @@ func TestDamage(t *testing.T) {
 	}
 	files := map[string]int64{}
 	var total int64
-	if err := walk(disk, dataDir, func(path string, size int64) { files[path] = size; total += size }); err != nil {
+	err := walk(disk, dataDir, func(path string, size int64) {
+		if filepath.Base(path) != "RESERVE" { // nobody reads it, and it is larger than all others together
+			files[path] = size
+			total += size
+		}
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	harmless, reported, failed, kinds := 0, 0, 0, map[string]int{}

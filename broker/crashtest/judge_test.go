@@ -28,7 +28,7 @@ func inMemory(disk *vfs.Mem) volume { return volume{disk, dataDir} }
 
 func openBroker(ctx context.Context, v volume) (*broker.Broker, error) {
 	return broker.Open(ctx, broker.Options{FS: v.FS, Dir: v.dir, NoAutoCreate: true,
-		MaxOpenFiles: 20})
+		MaxOpenFiles: 20, Reserve: true})
 }
 
 // judge opens a broker over what a crash left and compares it with what is
