@@ -85,6 +85,9 @@ func (c *child) run() {
 		began := time.Now()
 		err := c.runOnce()
 		if c.soft.Err() != nil {
+			if err != nil { // it had no time to leave its group
+				c.supervisor.options.Ended(c.name)
+			}
 			return
 		}
 		if time.Since(began) >= steadyTime {

@@ -38,8 +38,8 @@ type Options struct {
 	Args       func(deployment string) []string
 	// CacheDir is where processes that prove modules find and leave compiled code.
 	CacheDir string
-	// Ended is called when a child has ended that was not to end, before the next one starts; it may take
-	// the dead one out of its group, which otherwise waits for its session to time out. nil: nothing.
+	// Ended is called when a child has ended that was not to end, or not in good order, before the next one starts; it may
+	// take the dead one out of its group, which otherwise waits for its session to time out. nil: nothing.
 	Ended  func(deployment string)
 	Limits Limits
 	Logger *slog.Logger

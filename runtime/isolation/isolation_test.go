@@ -230,6 +230,9 @@ func TestStubbornChildIsKilledWhenPatienceEnds(t *testing.T) {
 	if pid := n.processes("started")[0]; !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		t.Errorf("process %d still runs", pid)
 	}
+	if !slices.Equal(n.ended, []string{"d"}) {
+		t.Errorf("told of %v: it had no time to leave its group", n.ended)
+	}
 }
 
 func TestClosedSupervisorStartsNothing(t *testing.T) {
