@@ -233,7 +233,7 @@ func (m *Mem) MkdirAll(path string) error {
 		if c == nil {
 			c = newDir()
 			n.names[part] = c
-			n.durableNames[part] = c
+			n.sync() // as OS does: no earlier change, such as the renaming of a directory that had this name, can undo it
 		}
 		if !c.dir {
 			return &fs.PathError{Op: "mkdir", Path: path, Err: fs.ErrExist}
@@ -260,9 +260,14 @@ func (m *Mem) SyncDir(path string) error {
 	if n == nil || !n.dir {
 		return notExist("sync", path)
 	}
+	n.sync()
+	return nil
+}
+
+// sync makes the names in a directory durable.
+func (n *memNode) sync() {
 	n.durableNames = maps.Clone(n.names)
 	n.changes = nil
-	return nil
 }
 
 type memLock struct {

@@ -33,7 +33,7 @@ type FS interface {
 	RemoveAll(path string) error
 	// Rename replaces newPath atomically; durable after SyncDir.
 	Rename(oldPath, newPath string) error
-	// MkdirAll creates a directory and its missing parents, and makes the names of those that it created durable.
+	// MkdirAll creates a directory and its missing parents, and makes the names of those that it created durable, as SyncDir of their parents.
 	MkdirAll(path string) error
 	// List returns the names in a directory, sorted.
 	List(path string) ([]string, error)
