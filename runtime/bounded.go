@@ -7,7 +7,6 @@ import (
 
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
-	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/worker"
 )
 
@@ -30,7 +29,7 @@ func (r *preparer) endsOf(ctx context.Context, s deploy.Spec, find func(context.
 			return nil, nil
 		}
 		next := before.Spec
-		next.Ends = toSpec(found, s.Inputs)
+		next.Ends = toSpec(found)
 		return &next, nil
 	})
 	switch {
@@ -51,32 +50,21 @@ func runs(stored catalog.Deployment, s deploy.Spec) bool {
 // Any worker that knows an end has it from what is stored.
 func isAtRun(w *worker.Worker, s deploy.Spec) bool {
 	ends := w.Ends()
-	return ends == nil || s.Ends != nil && maps.Equal(ends, fromSpec(s.Ends))
+	return ends == nil || s.Ends != nil && maps.EqualFunc(ends, fromSpec(s.Ends), worker.End.Equal)
 }
 
-// toSpec has all inputs, also those without a partition: that they have none was found, too.
-func toSpec(ends worker.Ends, inputs []string) map[string][]int64 {
-	byTopic := map[string][]int64{}
-	for _, input := range inputs {
-		byTopic[input] = []int64{}
+func toSpec(ends worker.Ends) map[string]deploy.TopicEnd {
+	stored := make(map[string]deploy.TopicEnd, len(ends))
+	for input, end := range ends {
+		stored[input] = deploy.TopicEnd(end)
 	}
-	for tp, end := range ends {
-		list := byTopic[tp.Topic]
-		for len(list) <= int(tp.Partition) {
-			list = append(list, 0)
-		}
-		list[tp.Partition] = end
-		byTopic[tp.Topic] = list
-	}
-	return byTopic
+	return stored
 }
 
-func fromSpec(byTopic map[string][]int64) worker.Ends {
-	ends := worker.Ends{}
-	for name, list := range byTopic {
-		for i, end := range list {
-			ends[engine.TopicPartition{Topic: name, Partition: int32(i)}] = end
-		}
+func fromSpec(stored map[string]deploy.TopicEnd) worker.Ends {
+	ends := make(worker.Ends, len(stored))
+	for input, end := range stored {
+		ends[input] = worker.End(end)
 	}
 	return ends
 }

@@ -211,3 +211,38 @@ func TestAnInputThatIsMissedForAMoment(t *testing.T) {
 		b.close()
 	})
 }
+
+// TestABoundedRunWhoseInputIsMadeAnew ends without it: what the new topic has came after the run began. The next run reads it.
+func TestABoundedRunWhoseInputIsMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		b.ok(b.log.EnsureTopic(t.Context(), "more", 2, nil))
+		b.log.AppendTo("in", 0, "a")
+		b.log.AppendTo("more", 0, "b", "c")
+		b.log.SetFault(func(op, topic string) error {
+			if op == "commit" && topic == "more" {
+				return engine.ErrStorage
+			}
+			return nil
+		})
+		b.mustDeploy(b.version("1", func(s *deploy.Spec) { s.Until, s.Inputs = "end", []string{"in", "more"} }))
+		time.Sleep(time.Second)
+		b.close()
+		b.log.SetFault(nil)
+		b.log.DeleteTopic("more")
+		b.ok(b.log.EnsureTopic(t.Context(), "more", 2, nil))
+		b.log.AppendTo("more", 0, "new")
+		b.open()
+		time.Sleep(time.Minute)
+		if s := b.status("d"); s.Phase != worker.PhaseCompleted {
+			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
+		}
+		b.wantValues("out", "a1")
+		_, err := b.runtime.Resume(t.Context(), "d")
+		b.ok(err)
+		time.Sleep(time.Minute)
+		b.wantValues("out", "a1", "new1")
+		b.close()
+	})
+}

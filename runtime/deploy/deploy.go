@@ -96,10 +96,10 @@ type Spec struct {
 	Starts map[string]TopicStart `json:"starts,omitempty"`
 	// Ends are where a bounded run ends in the partitions of each input, found when it began: it ends there, however often it
 	// is interrupted. Nil: not found yet.
-	Ends    map[string][]int64 `json:"ends,omitempty"`
-	State   string             `json:"state"`
-	Created time.Time          `json:"created"` // of version 1
-	Changed time.Time          `json:"changed"` // the state too
+	Ends    map[string]TopicEnd `json:"ends,omitempty"`
+	State   string              `json:"state"`
+	Created time.Time           `json:"created"` // of version 1
+	Changed time.Time           `json:"changed"` // the state too
 	// Deployed is when this version was; zero in what older versions of Millstream stored.
 	Deployed time.Time `json:"deployed,omitzero"`
 	// By is who deployed this version, as the client told: user@host.
@@ -112,6 +112,12 @@ type Spec struct {
 type TopicStart struct {
 	ID      string  `json:"id,omitempty"` // of the topic, which changes when it is made anew; "" where the log has none
 	Offsets []int64 `json:"offsets"`      // by partition
+}
+
+// TopicEnd is where a bounded run ends in the partitions of an input.
+type TopicEnd struct {
+	ID      string  `json:"id,omitempty"` // as that of TopicStart; of one that was made anew nothing has a part in the run
+	Offsets []int64 `json:"offsets"`      // by partition; those beyond have no part in it
 }
 
 // DeployedAt is when this version was deployed.

@@ -27,8 +27,11 @@ func (p *writer) retrying(what string, err error) {
 	p.w.logger.Log(p.hard, level, what+", trying again", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
 }
 
-// remadeInput tells once for each topic that it was made anew.
+// remadeInput tells once for each topic that it was made anew. What that is to a bounded run is told by recognize.
 func (w *Worker) remadeInput(tp engine.TopicPartition) {
+	if w.Ends() != nil {
+		return
+	}
 	w.mu.Lock()
 	before := w.remade[tp.Topic]
 	w.remade[tp.Topic] = time.Now()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,17 @@ type Until struct {
 	Time time.Time
 }
 
-// Ends are where a run ends in each partition: the offset of the first record that has no part in it.
-type Ends map[engine.TopicPartition]int64
+// Ends are where a run ends in each of the group's inputs.
+type Ends map[string]End
+
+// End is where a run ends in the partitions of an input. One without partitions did not exist.
+type End struct {
+	ID      string  // of the topic: nothing of one that was made anew has a part in the run; "" where the log has none
+	Offsets []int64 // by partition, of the first record that has no part in the run; a partition that came later has none
+}
+
+// Equal tells whether e and other are the same end.
+func (e End) Equal(other End) bool { return e.ID == other.ID && slices.Equal(e.Offsets, other.Offsets) }
 
 const (
 	// boundGoneAfter is how long an input must have been missing for the run to end without it: a broker may hear late of a topic.
@@ -39,21 +49,51 @@ type bound struct {
 	until Until
 
 	mu   sync.Mutex
-	ends Ends // nil: not known yet
+	ends Ends            // nil: not known yet
+	anew map[string]bool // inputs that were made anew since the run began
 
 	gone map[engine.TopicPartition]time.Time // those that do not exist, since when; of settleBound, and then of watchBound
 }
 
-func newBound(u Until) *bound { return &bound{until: u, gone: map[engine.TopicPartition]time.Time{}} }
+func newBound(u Until) *bound {
+	return &bound{until: u, anew: map[string]bool{}, gone: map[engine.TopicPartition]time.Time{}}
+}
 
-// end is where a partition ends; a partition that came later has no part in the run.
+// end is where a partition ends: at 0 when nothing of it has a part in the run.
 func (b *bound) end(tp engine.TopicPartition) (offset int64, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ends == nil {
 		return 0, false
 	}
-	return b.ends[tp], true
+	if end := b.ends[tp.Topic]; !b.anew[tp.Topic] && int(tp.Partition) < len(end.Offsets) {
+		return end.Offsets[tp.Partition], true
+	}
+	return 0, true
+}
+
+// recognize looks whether the topics of new sessions are those that the run began with, before anything is read.
+func (w *Worker) recognize(ctx context.Context, sessions []engine.Session, before map[engine.Session]bool) error {
+	ends := w.Ends()
+	if ends == nil || !slices.ContainsFunc(sessions, func(s engine.Session) bool { return !before[s] }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, boundLookupTimeout)
+	defer cancel()
+	found, err := w.config.Engine.Starts(ctx, w.config.Group.Inputs, engine.Start{Kind: engine.StartEarliest})
+	if err != nil {
+		return fmt.Errorf("look up the inputs of a bounded run: %w", err)
+	}
+	w.bound.mu.Lock()
+	defer w.bound.mu.Unlock()
+	for input, now := range found {
+		if end := ends[input]; end.ID == now.ID || end.ID == "" || now.ID == "" || w.bound.anew[input] {
+			continue
+		}
+		w.bound.anew[input] = true
+		w.events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q was made anew since the run began, which ends without it", input))
+	}
+	return nil
 }
 
 // within tells how many records of a fetch belong to the run.
@@ -201,16 +241,17 @@ func (w *Worker) findEnds(ctx context.Context) (Ends, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, boundLookupTimeout)
 	defer cancel()
-	ends, err := w.config.Engine.OffsetsAt(ctx, w.config.Group.Inputs, end)
+	found, err := w.config.Engine.Starts(ctx, w.config.Group.Inputs, end)
 	if err != nil {
 		return nil, err
 	}
+	ends := Ends{}
 	for _, input := range w.config.Group.Inputs {
-		tp := engine.TopicPartition{Topic: input}
-		_, found := ends[tp]
-		if gone := w.gone(tp, found); !found && !gone {
+		at, exists := found[input]
+		if gone := w.bound.isGone(engine.TopicPartition{Topic: input}, exists, w.events); !exists && !gone {
 			return nil, fmt.Errorf("%w: input %q", engine.ErrUnknownTopic, input)
 		}
+		ends[input] = End(at)
 	}
 	return ends, nil
 }
@@ -241,21 +282,26 @@ func (w *Worker) allThrough() bool {
 	through := true
 	for _, tp := range left {
 		_, found := positions[tp]
-		through = w.gone(tp, found) && through
+		through = w.bound.isGone(tp, found, w.events) && through
 	}
-	for tp, end := range w.bound.ends { // written before this goroutine got here
-		// A partition that ends at 0 has nothing to commit.
-		if p, ok := positions[tp]; ok && end > 0 && p.Committed < end || !ok && !w.gone(tp, false) {
-			through = false
+	for input, end := range w.Ends() {
+		for i := range end.Offsets {
+			tp := engine.TopicPartition{Topic: input, Partition: int32(i)}
+			// A partition that ends at 0 has nothing to commit.
+			at, _ := w.bound.end(tp)
+			p, found := positions[tp]
+			if gone := w.bound.isGone(tp, found, w.events); found && at > 0 && p.Committed < at || !found && !gone {
+				through = false
+			}
 		}
 	}
 	return through
 }
 
-// gone tells whether a partition has been missing for so long that its topic was deleted: there is nothing left of it to
+// isGone tells whether a partition has been missing for so long that its topic was deleted: there is nothing left of it to
 // be read, and the run ends without it.
-func (w *Worker) gone(tp engine.TopicPartition, found bool) bool {
-	gone := w.bound.gone
+func (b *bound) isGone(tp engine.TopicPartition, found bool, events *LogSource) bool {
+	gone := b.gone
 	if found {
 		delete(gone, tp)
 		return false
@@ -263,7 +309,7 @@ func (w *Worker) gone(tp engine.TopicPartition, found bool) bool {
 	since, known := gone[tp]
 	if !known {
 		if len(gone) == 0 {
-			w.events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q does not exist any more: unless it comes back, the run ends without it", tp.Topic))
+			events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q does not exist any more: unless it comes back, the run ends without it", tp.Topic))
 		}
 		gone[tp] = time.Now()
 	}

@@ -209,6 +209,9 @@ func (w *Worker) member() (joined bool, err error) {
 	for {
 		var sessions []engine.Session
 		sessions, err = m.Next(membership)
+		if err == nil && w.bound != nil {
+			err = w.recognize(membership, sessions, running)
+		}
 		if err != nil {
 			break
 		}
