@@ -72,8 +72,15 @@ func TestFullDiskIsEmptied(t *testing.T) {
 	s.millstream(t, "", "topic", "delete-records", "in", "--before", strconv.Itoa(given))
 	s.millstream(t, "", "topic", "delete", "unused")
 	s.await(t, "loud is running", "lag 0")
-	if got := s.count(t, "out"); got != written-given {
-		t.Errorf("%d outputs for %d records", got, written)
+	left, out, missing := s.content(t, "in"), s.content(t, "out"), 0
+	for record := range left {
+		if !out[record] {
+			missing++
+		}
+	}
+	// Some of what was given up may have had an output before the disk was full.
+	if len(left) != written-given || missing > 0 || len(out) > written {
+		t.Errorf("of %d records %d are left, %d of them without an output; there are %d outputs", written, len(left), missing, len(out))
 	}
 }
 
@@ -88,7 +95,7 @@ func smallDisk(t *testing.T, size string) string {
 		t.Skipf("SKIPPED: a small disk cannot be mounted here: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+		if out, err := exec.Command("umount", "--lazy", dir).CombinedOutput(); err != nil {
 			t.Errorf("umount: %v: %s", err, out)
 		}
 	})
@@ -150,7 +157,7 @@ func (s *server) await(t *testing.T, wants ...string) {
 	status := ""
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-ticker.C {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); <-ticker.C {
 		status = s.millstream(t, "", "status", "loud")
 		missing := 0
 		for _, want := range wants {
@@ -165,8 +172,14 @@ func (s *server) await(t *testing.T, wants ...string) {
 	t.Fatalf("the status does not say %q:\n%s\nlog:\n%s", wants, status, s.log.String())
 }
 
-// count reads a topic to its end, and fails if a record is there twice.
+// count is how many records content returns.
 func (s *server) count(t *testing.T, topic string) int {
+	t.Helper()
+	return len(s.content(t, topic))
+}
+
+// content reads a topic to its end, and fails if a record is there twice.
+func (s *server) content(t *testing.T, topic string) map[string]bool {
 	t.Helper()
 	seen := map[string]bool{}
 	for line := range strings.Lines(s.millstream(t, "", "consume", topic, "--from", "start")) {
@@ -175,7 +188,7 @@ func (s *server) count(t *testing.T, topic string) int {
 		}
 		seen[line] = true
 	}
-	return len(seen)
+	return seen
 }
 
 func lines(b *bytes.Buffer) (n int) {
