@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/millstream-io/millstream/broker/commitlog"
@@ -128,9 +129,12 @@ func (s *Service) outcome(what string, err error) (int16, *string) {
 	return k.Code, message(err)
 }
 
-// trouble logs what is the broker's own. A full disk fails every request; a line for each would fill what is left.
+// trouble logs what is the broker's own. A full disk fails every request; a line for each would fill what is left,
+// so that what comes soon after another is for who debugs.
 func (s *Service) trouble(what string, err error) {
+	level := slog.LevelDebug
 	if last, now := s.lastTrouble.Load(), time.Now().UnixNano(); now-last > int64(troubleInterval) && s.lastTrouble.CompareAndSwap(last, now) {
-		s.Logger.Error(what+" failed", "error", err)
+		level = slog.LevelError
 	}
+	s.Logger.Log(context.Background(), level, what+" failed", "error", err)
 }
