@@ -110,7 +110,15 @@ func FuzzAppend(f *testing.F) {
 		var x Fetch
 		x.Begin(from)
 		if x.Append(b, &h) != nil {
+			if x.Len() != 0 || len(x.Timestamps()) != 0 {
+				t.Fatalf("%d records and %d timestamps of a batch that was refused", x.Len(), len(x.Timestamps()))
+			}
 			return
+		}
+		for i, timestamp := range x.Timestamps() {
+			if timestamp != x.Record(i).Timestamp {
+				t.Fatalf("record %d of %d is of %d, its event time %d", i, x.Len(), x.Record(i).Timestamp, timestamp)
+			}
 		}
 		dst := make([]byte, 1<<20)
 		for first := 0; first < x.Len(); {
