@@ -93,7 +93,8 @@ func (r *Runtime) Status(ctx context.Context, name string) (Status, error) {
 		return Status{}, err
 	}
 	s, err := r.status(ctx, d)
-	if err == nil {
+	lag := err == nil
+	if lag {
 		if s.Members, err = r.engine.Members(ctx, deploy.GroupName(name)); err != nil {
 			err = fmt.Errorf("members of deployment %q: %w", name, err)
 		}
@@ -101,6 +102,9 @@ func (r *Runtime) Status(ctx context.Context, name string) (Status, error) {
 	if errors.Is(err, engine.ErrNotAllowed) {
 		known := s
 		known.Partitions = nil // nobody can tell who has them
+		if !lag {
+			s.Partitions = nil // offsets of 0 would look like known ones
+		}
 		s.Hints = append(hints(known), "not all is shown: "+err.Error())
 		return s, nil
 	}
@@ -164,8 +168,8 @@ func (r *Runtime) List(ctx context.Context) ([]Status, error) {
 			continue // its Deploy is under way
 		}
 		s, err := r.status(ctx, d)
-		if err != nil && s.Reason == "" {
-			s.Reason = err.Error()
+		if err != nil {
+			s.Partitions, s.Reason = nil, cmp.Or(s.Reason, err.Error())
 		}
 		list = append(list, s)
 	}
@@ -180,7 +184,6 @@ func (r *Runtime) status(ctx context.Context, d *deployment) (Status, error) {
 	}
 	positions, err := r.engine.Lag(ctx, deploy.GroupName(d.name), s.Spec.Inputs)
 	if err != nil {
-		s.Partitions = nil // offsets of 0 would look like known ones
 		return s, fmt.Errorf("positions of deployment %q: %w", d.name, err)
 	}
 	if s.Spec.State == deploy.Running && s.Phase != worker.PhaseFailed {
