@@ -53,7 +53,7 @@ type Options struct {
 	FS     vfs.FS
 	Dir    string // directory of all logs; the store's own is a directory in it
 	Logger *slog.Logger
-	// Reserve is what changes may use when the disk is full; nil: nothing.
+	// Reserve is what changes of topics may use when the disk is full; nil: nothing.
 	Reserve *commitlog.Reserve
 }
 
@@ -149,8 +149,15 @@ func (s *Store) change(ctx context.Context, timestamp int64, key string, value [
 	s.builder.Reset(s.buf[:0], record.None)
 	s.builder.Append(timestamp, []byte(key), value, nil, 0)
 	s.buf = s.builder.Finish()
+	var reserve *commitlog.Reserve
+	if name, ok := strings.CutPrefix(key, topicKey); ok {
+		// A topic that is there may be deleted, or keep less from now on, which makes room; what is new only takes room.
+		if _, known := s.topics[name]; known {
+			reserve = s.reserve
+		}
+	}
 	var at commitlog.Appended
-	err := s.reserve.Lend(func() (err error) { // it may be a deletion, which makes room
+	err := reserve.Lend(func() (err error) {
 		at, err = s.log.Append(s.buf, 0)
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/millstream-io/millstream/broker/commitlog"
@@ -116,5 +117,36 @@ func TestApply(t *testing.T) {
 		if err := s.apply([]byte(c.key), []byte(c.value)); (err == nil) != c.ok || (err != nil && !errors.Is(err, ErrCorrupt)) {
 			t.Errorf("%s=%s: %v", c.key, c.value, err)
 		}
+	}
+}
+
+// TestFullDisk: with the reserve a topic can be changed and deleted without a byte left; what takes more room leaves it alone.
+func TestFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	reserve := commitlog.NewReserve(fs, "/RESERVE", slog.New(slog.DiscardHandler))
+	s, err := Open(t.Context(), Options{FS: fs, Dir: "/data", Reserve: reserve})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	there := Topic{Name: "there", ID: [16]byte{1}, Partitions: 1}
+	if err := s.PutTopic(t.Context(), there); err != nil {
+		t.Fatal(err)
+	}
+	fs.SetCapacity(1 << 30)
+	free, _ := fs.FreeBytes("/")
+	fs.SetCapacity(1<<30 - free)
+	if err := s.PutTopic(t.Context(), Topic{Name: "new", ID: [16]byte{2}, Partitions: 1}); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Errorf("a new topic: %v", err)
+	}
+	if _, err := s.NewProducerID(t.Context()); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Errorf("a producer id: %v", err)
+	}
+	there.Deleting = true
+	if err := errors.Join(s.PutTopic(t.Context(), there), s.DropTopic(t.Context(), "there")); err != nil {
+		t.Errorf("a deletion: %v", err)
+	}
+	if len(s.Topics()) != 0 {
+		t.Errorf("there are %v", s.Topics())
 	}
 }
