@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/worker/workertest"
@@ -126,6 +127,39 @@ func TestAnInputMadeAnewWhileNobodyReads(t *testing.T) {
 		b.ok(err)
 		synctest.Wait()
 		b.wantValues("out", "new1")
+		b.close()
+	})
+}
+
+// TestADeploymentOfAnOlderVersion, which committed where it begins and stored nothing of it, goes on from there, also with one
+// more input.
+func TestADeploymentOfAnOlderVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for _, name := range []string{"in", "more"} {
+			b.ok(b.log.EnsureTopic(t.Context(), name, 1, nil))
+			b.log.AppendTo(name, 0, "old")
+		}
+		b.mustDeploy(b.version("1", startLatest))
+		_, err := b.runtime.Pause(t.Context(), "d")
+		b.ok(err)
+		_, err = b.runtime.catalog.Change(t.Context(), "d", func(before catalog.Deployment, _ bool, _ []deploy.Spec) (*deploy.Spec, error) {
+			next := inState(before.Spec, deploy.Running)
+			next.Starts = nil
+			return next, nil
+		})
+		b.ok(err)
+		b.close()
+		b.ok(b.log.ForgetGroup(t.Context(), "d"))
+		b.ok(b.log.SetOffsets(t.Context(), "d", map[engine.TopicPartition]int64{{Topic: "in"}: 1}))
+		b.feed("a")
+		b.open()
+		synctest.Wait()
+		b.wantValues("out", "a1")
+		b.mustDeploy(b.version("2", startLatest, func(s *deploy.Spec) { s.Inputs = []string{"in", "more"} }))
+		b.log.AppendTo("more", 0, "c")
+		b.feed("b")
+		b.wantAmong("out", "a1", "b2", "c2")
 		b.close()
 	})
 }
