@@ -168,8 +168,10 @@ func (r *Runtime) Undeploy(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	// Now it is decided: a caller who goes away does not keep it from happening.
-	ctx = context.WithoutCancel(ctx)
+	// Now it is decided: a caller who goes away does not keep it from happening. Close leaves it to whoever runs next.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)()
 	d.adopt(stored)
 	if err := r.stop(ctx, d); err != nil {
 		r.logger.Warn("stopping a deployment that is deleted", "deployment", name, "error", err)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/millstream-io/millstream/runtime/catalog"
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
+	"github.com/millstream-io/millstream/runtime/worker/workertest"
 )
 
 // TestADeletionThatWasCutShort is brought to its end by whoever runs next; until then the name is taken, and nothing runs.
@@ -100,6 +102,37 @@ func TestADeploymentWithALostModuleCanBeDeleted(t *testing.T) {
 			t.Fatalf("the module is there: %v", err)
 		}
 		b.ok(b.runtime.Undeploy(t.Context(), "d"))
+		b.close()
+	})
+}
+
+// silentLog does not answer when a group is to be forgotten.
+type silentLog struct{ *workertest.Log }
+
+func (silentLog) ForgetGroup(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestCloseDuringADeletion does not wait for a log that is silent: the next process goes on with the deletion.
+func TestCloseDuringADeletion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.openOver(silentLog{b.log})
+		b.mustDeploy(b.version("1"))
+		deleted := make(chan error, 1)
+		go func() { deleted <- b.runtime.Undeploy(context.Background(), "d") }()
+		synctest.Wait()
+		b.close()
+		if err := <-deleted; !errors.Is(err, context.Canceled) {
+			t.Errorf("delete: %v", err)
+		}
+		b.open()
+		time.Sleep(2 * retryInterval)
+		synctest.Wait()
+		if _, err := b.runtime.Status(t.Context(), "d"); !errors.Is(err, deploy.ErrNotFound) {
+			t.Errorf("status: %v", err)
+		}
 		b.close()
 	})
 }
