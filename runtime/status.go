@@ -196,13 +196,26 @@ func (r *Runtime) status(ctx context.Context, d *deployment) (Status, error) {
 	s.Partitions = make(map[engine.TopicPartition]PartitionStatus, len(positions))
 	for tp, position := range positions {
 		p := here[tp]
-		p.Position, p.Begins = position, -1
-		if starts := s.Spec.Starts[tp.Topic].Offsets; int(tp.Partition) < len(starts) {
-			p.Begins = starts[tp.Partition]
-		}
+		p.Position, p.Begins = position, begins(s.Spec, tp, position)
 		s.Partitions[tp] = p
 	}
 	return s, nil
+}
+
+// begins is where the group of s begins in a partition if it has committed nothing; -1: not known.
+func begins(s deploy.Spec, tp engine.TopicPartition, position engine.Position) int64 {
+	found, ok := s.Starts[tp.Topic]
+	start, err := startOf(s)
+	if !ok || err != nil {
+		return -1
+	}
+	switch at := engine.TopicStart(found).Of(tp.Partition, found.ID, start); at.Kind {
+	case engine.StartOffset:
+		return at.Offset
+	case engine.StartEarliest:
+		return position.LogStart
+	}
+	return -1
 }
 
 // local is what this process knows, or the one that it has launched.

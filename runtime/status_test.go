@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/worker"
 	"github.com/millstream-io/millstream/runtime/worker/workertest"
@@ -58,5 +59,25 @@ func TestStatusWithoutRights(t *testing.T) {
 				b.close()
 			})
 		})
+	}
+}
+
+// TestTheLagOfWhatWasNotReadYet: partitions that came since the deployment are read from their beginning.
+func TestTheLagOfWhatWasNotReadYet(t *testing.T) {
+	for _, c := range []struct {
+		start string
+		found int64 // in partition 0, which ends at 5
+		want  int64 // with the 3 records of partition 1
+	}{{"latest", 3, 2 + 3}, {"1", 1, 4 + 3}, {"earliest", 0, 5 + 3}, {"2000-01-01T00:00:00Z", 0, 5 + 0}} {
+		s := deploy.Spec{Start: c.start, Inputs: []string{"in"}, Starts: map[string]deploy.TopicStart{"in": {Offsets: []int64{c.found}}}}
+		lag := int64(0)
+		for i, end := range []int64{5, 3} {
+			p := PartitionStatus{Position: engine.Position{Committed: -1, LogEnd: end}}
+			p.Begins = begins(s, engine.TopicPartition{Topic: "in", Partition: int32(i)}, p.Position)
+			lag += p.Lag(s)
+		}
+		if lag != c.want {
+			t.Errorf("from %s the lag is %d, want %d", c.start, lag, c.want)
+		}
 	}
 }
