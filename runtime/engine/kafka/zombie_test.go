@@ -37,8 +37,10 @@ type past struct {
 type pastConn struct {
 	net.Conn
 	p      *past
-	mu     sync.Mutex
-	unread bytes.Buffer
+	unread bytes.Buffer // of the client library's one reader
+
+	mu    sync.Mutex
+	asked map[string]bool // correlation ids of requests of the kind; true: to be answered as the first
 }
 
 func (p *past) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -46,55 +48,54 @@ func (p *past) dial(ctx context.Context, network, address string) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	return &pastConn{Conn: conn, p: p}, nil
+	return &pastConn{Conn: conn, p: p, asked: map[string]bool{}}, nil
 }
 
 func (c *pastConn) Write(b []byte) (int, error) {
-	if len(b) < 12 || kmsg.Key(binary.BigEndian.Uint16(b[4:])) != c.p.key || c.p.also != nil && !c.p.also(b) {
-		return c.Conn.Write(b)
+	if len(b) >= 12 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == c.p.key && (c.p.also == nil || c.p.also(b)) {
+		c.mu.Lock()
+		c.asked[string(b[8:12])] = c.p.stale.Load()
+		c.mu.Unlock()
+		c.p.asked.Add(1)
 	}
-	c.p.asked.Add(1)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.p.mu.Lock()
-	defer c.p.mu.Unlock()
-	if c.p.stale.Load() {
-		answer := slices.Clone(c.p.first)
-		copy(answer[4:8], b[8:12]) // the correlation id
-		c.unread.Write(answer)
-		return len(b), nil
-	}
-	if c.p.first != nil {
-		return c.Conn.Write(b)
-	}
-	if _, err := c.Conn.Write(b); err != nil {
-		return 0, err
-	}
-	for {
-		var size [4]byte
-		if _, err := io.ReadFull(c.Conn, size[:]); err != nil {
-			return 0, err
-		}
-		answer := append(size[:], make([]byte, binary.BigEndian.Uint32(size[:]))...)
-		if _, err := io.ReadFull(c.Conn, answer[4:]); err != nil {
-			return 0, err
-		}
-		c.unread.Write(answer)
-		if bytes.Equal(answer[4:8], b[8:12]) {
-			c.p.first = answer
-			return len(b), nil
-		}
-	}
+	return c.Conn.Write(b)
 }
 
 func (c *pastConn) Read(b []byte) (int, error) {
-	c.mu.Lock()
-	if c.unread.Len() > 0 {
-		defer c.mu.Unlock()
-		return c.unread.Read(b)
+	if c.unread.Len() == 0 {
+		answer := make([]byte, 4)
+		if _, err := io.ReadFull(c.Conn, answer); err != nil {
+			return 0, err
+		}
+		answer = append(answer, make([]byte, binary.BigEndian.Uint32(answer))...)
+		if _, err := io.ReadFull(c.Conn, answer[4:]); err != nil {
+			return 0, err
+		}
+		c.unread.Write(c.told(answer))
 	}
+	return c.unread.Read(b)
+}
+
+// told is what the client is told instead of an answer: the same, or the first of its kind.
+func (c *pastConn) told(answer []byte) []byte {
+	id := string(answer[4:8])
+	c.mu.Lock()
+	stale, asked := c.asked[id]
+	delete(c.asked, id)
 	c.mu.Unlock()
-	return c.Conn.Read(b)
+	if !asked {
+		return answer
+	}
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	if c.p.first == nil {
+		c.p.first = slices.Clone(answer)
+	}
+	if stale {
+		answer = slices.Clone(c.p.first)
+		copy(answer[4:8], id)
+	}
+	return answer
 }
 
 // wantsStable reports that a request for offsets waits for what is pending, as those do that sessions begin with.
