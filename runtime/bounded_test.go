@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"github.com/millstream-io/millstream/runtime/deploy"
 	"github.com/millstream-io/millstream/runtime/engine"
 	"github.com/millstream-io/millstream/runtime/worker"
+	"github.com/millstream-io/millstream/runtime/worker/workertest"
 )
 
 // TestABoundedRunEndsWhereItDidWhenItBegan, whatever interrupts it; the next run has an end of its own.
@@ -245,4 +247,40 @@ func TestABoundedRunWhoseInputIsMadeAnew(t *testing.T) {
 		b.wantValues("out", "a1", "new1")
 		b.close()
 	})
+}
+
+// TestALateWordOfAnOldTopic: a broker that tells another id of an input for a moment does not take it out of the run.
+func TestALateWordOfAnOldTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		log := &lateLog{Log: b.log}
+		b.openOver(log)
+		b.ok(b.log.EnsureTopic(t.Context(), "in", 1, nil))
+		b.feed("a")
+		log.old = time.Now().Add(time.Second)
+		b.mustDeploy(b.version("1", func(s *deploy.Spec) { s.Until = "end" }))
+		time.Sleep(time.Minute)
+		b.wantValues("out", "a1")
+		if s := b.status("d"); s.Phase != worker.PhaseCompleted {
+			t.Errorf("phase is %s: %s", s.Phase, s.Reason)
+		}
+		b.close()
+	})
+}
+
+// lateLog tells an old id of each topic to who joins, until old.
+type lateLog struct {
+	*workertest.Log
+	old time.Time
+}
+
+func (l *lateLog) Starts(ctx context.Context, topics []string, start engine.Start) (map[string]engine.TopicStart, error) {
+	starts, err := l.Log.Starts(ctx, topics, start)
+	if start.Kind == engine.StartEarliest && time.Now().Before(l.old) {
+		for name, found := range starts {
+			found.ID = "old"
+			starts[name] = found
+		}
+	}
+	return starts, err
 }

@@ -72,28 +72,48 @@ func (b *bound) end(tp engine.TopicPartition) (offset int64, known bool) {
 	return 0, true
 }
 
-// recognize looks whether the topics of new sessions are those that the run began with, before anything is read.
+// recognize looks whether the topics of new sessions are those that the run began with, before anything is read. Another id is
+// looked up twice: a broker may hear late of a topic.
 func (w *Worker) recognize(ctx context.Context, sessions []engine.Session, before map[engine.Session]bool) error {
-	ends := w.Ends()
-	if ends == nil || !slices.ContainsFunc(sessions, func(s engine.Session) bool { return !before[s] }) {
+	if !w.bound.known() || !slices.ContainsFunc(sessions, func(s engine.Session) bool { return !before[s] }) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, boundLookupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, boundGoneAfter+boundLookupTimeout)
 	defer cancel()
-	found, err := w.config.Engine.Starts(ctx, w.config.Group.Inputs, engine.Start{Kind: engine.StartEarliest})
-	if err != nil {
-		return fmt.Errorf("look up the inputs of a bounded run: %w", err)
+	for again := false; ; again = true {
+		found, err := w.config.Engine.Starts(ctx, w.config.Group.Inputs, engine.Start{Kind: engine.StartEarliest})
+		if err != nil {
+			return fmt.Errorf("look up the inputs of a bounded run: %w", err)
+		}
+		anew := w.bound.madeAnew(found, again)
+		if again {
+			for _, input := range anew {
+				w.events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q was made anew since the run began, which ends without it", input))
+			}
+		}
+		if again || len(anew) == 0 {
+			return nil
+		}
+		if !sleep(ctx, boundGoneAfter) {
+			return ctx.Err()
+		}
 	}
-	w.bound.mu.Lock()
-	defer w.bound.mu.Unlock()
-	for input, now := range found {
-		if end := ends[input]; end.ID == now.ID || end.ID == "" || now.ID == "" || w.bound.anew[input] {
+}
+
+// madeAnew returns those of the inputs that were not known to be made anew since the run began, and remembers them if that is sure.
+func (b *bound) madeAnew(inputs map[string]engine.TopicStart, sure bool) (anew []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for input, now := range inputs {
+		if end := b.ends[input]; end.ID == now.ID || end.ID == "" || now.ID == "" || b.anew[input] {
 			continue
 		}
-		w.bound.anew[input] = true
-		w.events.Event(slog.LevelWarn, fmt.Sprintf("input topic %q was made anew since the run began, which ends without it", input))
+		anew = append(anew, input)
+		if sure {
+			b.anew[input] = true
+		}
 	}
-	return nil
+	return anew
 }
 
 // within tells how many records of a fetch belong to the run.
