@@ -113,16 +113,21 @@ func (n *node) Append(context.Context, string, []engine.Record) error { return n
 // EnsureTopic implements engine.Engine.
 func (n *node) EnsureTopic(context.Context, string, int, map[string]string) error { return nil }
 
-// OffsetsAt implements engine.Engine for the end.
-func (n *node) OffsetsAt(ctx context.Context, _ []string, _ engine.Start) (ends map[engine.TopicPartition]int64, err error) {
+// Starts implements engine.Engine, for the input's beginning and end.
+func (n *node) Starts(ctx context.Context, _ []string, start engine.Start) (starts map[string]engine.TopicStart, err error) {
 	err = n.call(ctx, func() error {
-		ends = map[engine.TopicPartition]int64{}
-		for i, p := range n.c.topics["in"] {
-			ends[engine.TopicPartition{Topic: "in", Partition: int32(i)}] = int64(len(p.entries))
+		in := engine.TopicStart{ID: "in"}
+		for _, p := range n.c.topics["in"] {
+			at := 0
+			if start.Kind == engine.StartLatest {
+				at = len(p.entries)
+			}
+			in.Offsets = append(in.Offsets, int64(at))
 		}
+		starts = map[string]engine.TopicStart{"in": in}
 		return nil
 	})
-	return ends, err
+	return starts, err
 }
 
 // Lag implements engine.Engine.
