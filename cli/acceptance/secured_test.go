@@ -78,6 +78,26 @@ func (g *guarded) give(t *testing.T, rights ...right) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		g.inForce(t, r, len(r.operations))
+	}
+}
+
+// inForce waits until the broker knows of as many rules as there are now; the controller, which answers for them, knows earlier.
+func (g *guarded) inForce(t *testing.T, r right, rules int) {
+	t.Helper()
+	for known := -1; known != rules; {
+		results, err := g.admin.DescribeACLs(t.Context(), r.by(func(b *kadm.ACLBuilder) *kadm.ACLBuilder {
+			return b.Allow("User:" + kafkacluster.User).AllowHosts("*")
+		}))
+		known = 0
+		for _, one := range results {
+			err = errors.Join(err, one.Err)
+			known += len(one.Described)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(10 * time.Millisecond)
 	}
 }
 
@@ -92,6 +112,7 @@ func (g *guarded) take(t *testing.T, r right) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.inForce(t, r, 0)
 }
 
 // Rights that a deployment needs, as millstream worker --help lists them.
