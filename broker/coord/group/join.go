@@ -45,6 +45,11 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 	case a := <-wait:
 		return a.response, a.err
 	case <-ctx.Done():
+		select {
+		case a := <-wait: // a member whose id nobody learns cannot leave
+			return a.response, a.err
+		default:
+		}
 		return JoinResponse{MemberID: r.MemberID}, ctx.Err()
 	case <-c.ctx.Done():
 		return JoinResponse{MemberID: r.MemberID}, ErrClosed

@@ -291,3 +291,37 @@ func TestATopicThatComesBackUnderAForeignLeader(t *testing.T) {
 		<-v.done
 	})
 }
+
+// TestLeavingWhileTheGroupWaits: a member that goes before its first generation stands leaves nobody behind.
+func TestLeavingWhileTheGroupWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openLog(t, vfs.NewMem(), "data")
+		defer l.close(t)
+		if err := l.engine.EnsureTopic(t.Context(), "in", 4, nil); err != nil {
+			t.Fatal(err)
+		}
+		f := &foreign{l: l, protocols: []string{strategyRange}}
+		f.rebalance(t)
+		m, err := l.engine.Join(t.Context(), engine.Group{Name: "g", Inputs: []string{"in"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // it waits for the client to join again
+		if err := m.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		d, err := l.groups.Describe("g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.Members) != 1 || d.Members[0].MemberID != f.id {
+			t.Errorf("in the group are %+v", d.Members)
+		}
+		if got := f.rebalance(t); len(got) != 4 {
+			t.Errorf("the client is assigned %v, want all", got)
+		}
+		if err := l.groups.Leave(t.Context(), group.Identity{Group: "g", MemberID: f.id}, ""); err != nil {
+			t.Error(err)
+		}
+	})
+}

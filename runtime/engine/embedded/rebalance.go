@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -48,29 +49,37 @@ func (m *member) rebalance() (settled bool, err error) {
 	return m.take(partitions)
 }
 
+// join takes part in the next generation. A new member first learns its id (KIP-394): one that is to leave while
+// the others are waited for can do so only by that.
 func (m *member) join() (group.JoinResponse, error) {
-	m.mu.Lock()
-	subscription := group.Subscription{Topics: slices.Clone(m.g.Inputs), Generation: m.id.Generation}
-	id := m.id.MemberID
-	for _, s := range m.sortedSessions() {
-		subscription.Owned = append(subscription.Owned, group.TopicPartition(s.Partition()))
+	for {
+		m.mu.Lock()
+		subscription := group.Subscription{Topics: slices.Clone(m.g.Inputs), Generation: m.id.Generation}
+		id := m.id.MemberID
+		for _, s := range m.sortedSessions() {
+			subscription.Owned = append(subscription.Owned, group.TopicPartition(s.Partition()))
+		}
+		m.mu.Unlock()
+		slices.Sort(subscription.Topics)
+		subscription.Topics = slices.Compact(subscription.Topics)
+		cooperative := subscription
+		cooperative.UserData = generationData(subscription.Generation)
+		joined, err := m.e.groups.Join(m.ctx, group.JoinRequest{
+			Group: m.g.Name, MemberID: id, RequireMemberID: true,
+			ClientID: m.g.Client, ClientHost: inProcess,
+			SessionTimeout: m.e.session, RebalanceTimeout: m.e.rejoin,
+			ProtocolType: group.ConsumerProtocolType,
+			Protocols: []group.Protocol{
+				{Name: strategyCooperative, Metadata: cooperative.Encode()},
+				{Name: strategyRange, Metadata: subscription.Encode()},
+			},
+			Reason: "assignment needed",
+		})
+		if !errors.Is(err, group.ErrMemberIDRequired) {
+			return joined, err
+		}
+		m.update(func() { m.id.MemberID = joined.MemberID })
 	}
-	m.mu.Unlock()
-	slices.Sort(subscription.Topics)
-	subscription.Topics = slices.Compact(subscription.Topics)
-	cooperative := subscription
-	cooperative.UserData = generationData(subscription.Generation)
-	return m.e.groups.Join(m.ctx, group.JoinRequest{
-		Group: m.g.Name, MemberID: id,
-		ClientID: m.g.Client, ClientHost: inProcess,
-		SessionTimeout: m.e.session, RebalanceTimeout: m.e.rejoin,
-		ProtocolType: group.ConsumerProtocolType,
-		Protocols: []group.Protocol{
-			{Name: strategyCooperative, Metadata: cooperative.Encode()},
-			{Name: strategyRange, Metadata: subscription.Encode()},
-		},
-		Reason: "assignment needed",
-	})
 }
 
 // generationData is where leaders of before version 2 of the format look for the generation.
