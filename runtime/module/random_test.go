@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
@@ -224,11 +225,15 @@ func FuzzCheckAndMeter(f *testing.F) {
 		}
 		plainCode, plainErr := r.CompileModule(ctx, wasm)
 		meteredCode, meteredErr := r.CompileModule(ctx, metered)
-		if (plainErr == nil) != (meteredErr == nil) {
+		// Metering drops custom sections, of which wazero refuses some: an empty one at the end is an end of file to it.
+		custom := plainErr != nil && strings.Contains(plainErr.Error(), "custom")
+		if (plainErr == nil) != (meteredErr == nil) && !custom {
 			t.Fatalf("plain: %v, metered: %v", plainErr, meteredErr)
 		}
 		if plainErr == nil {
 			_ = plainCode.Close(ctx)
+		}
+		if meteredErr == nil {
 			_ = meteredCode.Close(ctx)
 		}
 	})
