@@ -62,16 +62,14 @@ type right struct {
 	operations []kadm.ACLOperation
 }
 
-func (r right) by(allow func(*kadm.ACLBuilder) *kadm.ACLBuilder) *kadm.ACLBuilder {
-	return allow(r.rules).ResourcePatternType(r.pattern).Operations(r.operations...)
+func (r right) ofTheUser() *kadm.ACLBuilder {
+	return r.rules.Allow("User:" + kafkacluster.User).AllowHosts("*").ResourcePatternType(r.pattern).Operations(r.operations...)
 }
 
 func (g *guarded) give(t *testing.T, rights ...right) {
 	t.Helper()
 	for _, r := range rights {
-		results, err := g.admin.CreateACLs(t.Context(), r.by(func(b *kadm.ACLBuilder) *kadm.ACLBuilder {
-			return b.Allow("User:" + kafkacluster.User).AllowHosts("*")
-		}))
+		results, err := g.admin.CreateACLs(t.Context(), r.ofTheUser())
 		for _, one := range results {
 			err = errors.Join(err, one.Err)
 		}
@@ -86,9 +84,7 @@ func (g *guarded) give(t *testing.T, rights ...right) {
 func (g *guarded) inForce(t *testing.T, r right, rules int) {
 	t.Helper()
 	for known := -1; known != rules; {
-		results, err := g.admin.DescribeACLs(t.Context(), r.by(func(b *kadm.ACLBuilder) *kadm.ACLBuilder {
-			return b.Allow("User:" + kafkacluster.User).AllowHosts("*")
-		}))
+		results, err := g.admin.DescribeACLs(t.Context(), r.ofTheUser())
 		known = 0
 		for _, one := range results {
 			err = errors.Join(err, one.Err)
@@ -103,9 +99,7 @@ func (g *guarded) inForce(t *testing.T, r right, rules int) {
 
 func (g *guarded) take(t *testing.T, r right) {
 	t.Helper()
-	results, err := g.admin.DeleteACLs(t.Context(), r.by(func(b *kadm.ACLBuilder) *kadm.ACLBuilder {
-		return b.Allow("User:" + kafkacluster.User).AllowHosts("*")
-	}))
+	results, err := g.admin.DeleteACLs(t.Context(), r.ofTheUser())
 	for _, one := range results {
 		err = errors.Join(err, one.Err)
 	}

@@ -190,15 +190,7 @@ func (c *cluster) lookup(ctx context.Context, names []string) (map[string]topicI
 }
 
 func (c *cluster) metadata(ctx context.Context, names []string) (map[string]topicInfo, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	for i := range names {
-		if names[i] == "" {
-			continue // in the request that would be a topic without a name, told by its id
-		}
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = &names[i]
-		req.Topics = append(req.Topics, t)
-	}
+	req := metadataRequest(names...)
 	if len(req.Topics) == 0 {
 		return nil, nil
 	}
@@ -207,6 +199,19 @@ func (c *cluster) metadata(ctx context.Context, names []string) (map[string]topi
 		return nil, err
 	}
 	return c.learn(answer)
+}
+
+func metadataRequest(names ...string) *kmsg.MetadataRequest {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range names {
+		if name == "" {
+			continue // in the request that would be a topic without a name, told by its id
+		}
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
+	return req
 }
 
 // learn takes what a broker says of topics.
@@ -257,11 +262,7 @@ func (c *cluster) hear(ctx context.Context, name string) bool {
 		asking.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, hearTime)
 			defer cancel()
-			req := kmsg.NewPtrMetadataRequest()
-			t := kmsg.NewMetadataRequestTopic()
-			t.Topic = &name
-			req.Topics = append(req.Topics, t)
-			answer, err := b.Request(ctx, req)
+			answer, err := b.Request(ctx, metadataRequest(name))
 			if err == nil {
 				_, err = c.learn(answer.(*kmsg.MetadataResponse))
 			}

@@ -63,11 +63,7 @@ func (k *kafka) awaitTopic(ctx context.Context, name string) error {
 // poll asks all brokers whether they know a topic (with so many partitions, if that is not zero), and counts the answers.
 func (c *cluster) poll(ctx context.Context, name string, partitions int) (yes, no, silent int) {
 	for _, b := range c.client.DiscoveredBrokers() {
-		req := kmsg.NewPtrMetadataRequest()
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = &name
-		req.Topics = append(req.Topics, t)
-		response, err := b.Request(ctx, req)
+		response, err := b.Request(ctx, metadataRequest(name))
 		if err != nil {
 			silent++
 			continue
@@ -149,11 +145,7 @@ func (c *cluster) agreedID(ctx context.Context, name string) (topicID, error) {
 
 // ask asks one broker for the id of a topic.
 func (c *cluster) ask(ctx context.Context, b *kgo.Broker, name string) (topicID, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = &name
-	req.Topics = append(req.Topics, t)
-	response, err := b.Request(ctx, req)
+	response, err := b.Request(ctx, metadataRequest(name))
 	if err != nil {
 		return topicID{}, err
 	}
